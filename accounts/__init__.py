@@ -1,0 +1,1 @@
+"""People, organizations, and who may do what; knows nothing of money."""

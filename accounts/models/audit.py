@@ -1,0 +1,56 @@
+"""Who did what, when. Events are never changed or deleted; the database refuses it.
+
+Events hold ids and plain values only. What could identify a person (address of the connection, browser) stands in a
+side row that can be deleted, so that a person can be erased without touching history.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+
+from .organizations import Organization
+
+
+class AuditEvent(models.Model):
+    at = models.DateTimeField(db_default=Now(), editable=False)
+    organization = models.ForeignKey(
+        Organization, null=True, blank=True, on_delete=models.PROTECT, related_name="audit_events"
+    )
+    # An id without a foreign key in the database: the event must outlive the row of the person it names.
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+    )
+    action = models.CharField(max_length=80, help_text="Subject and past verb, such as membership.added.")
+    target = models.CharField(max_length=120, blank=True, help_text="Kind and id, such as membership:12.")
+    before = models.JSONField(null=True, blank=True)
+    after = models.JSONField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+        indexes: ClassVar = [
+            models.Index(fields=["organization", "-id"], name="audit_by_organization"),
+            models.Index(fields=["actor", "-id"], name="audit_by_actor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.target}".strip()
+
+
+class AuditOrigin(models.Model):
+    """From where an event came. Deletable, and deleted when its person is erased."""
+
+    event = models.OneToOneField(AuditEvent, primary_key=True, on_delete=models.CASCADE, related_name="origin")
+    ip_address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=400, blank=True)
+
+    def __str__(self) -> str:
+        return f"origin of event {self.pk}"

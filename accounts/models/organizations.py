@@ -1,0 +1,36 @@
+"""A customer of the platform: the owner of credits, members and everything else behind ``/o/<slug>/``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Organization(models.Model):
+    name = models.CharField(max_length=120)
+    slug = models.SlugField(max_length=60, unique=True)
+    time_zone = models.CharField(
+        max_length=64,
+        default="UTC",
+        help_text="Dates and times are shown in this zone, with UTC beside them.",
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering: ClassVar = ["name", "id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        if self.time_zone not in available_timezones():
+            raise ValidationError({"time_zone": f"{self.time_zone} is not the name of a time zone."}, code="time_zone")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The organization's time zone, for showing times; storage and rules stay in UTC."""
+        return ZoneInfo(self.time_zone)
