@@ -1,0 +1,1 @@
+"""Prepaid credits: bought, spent, expired and proven."""

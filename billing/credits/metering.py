@@ -1,0 +1,186 @@
+"""What the gateway calls: authorize, capture, void, charge and reported usage. One network round trip each.
+
+A refusal is a result, not an exception: the row lock is gone with the call, and nothing was changed but the mark that
+a reload is due. The functions refuse to run inside an open transaction, because the account would stay locked for as
+long as the caller likes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import psycopg
+from django.db import connection
+
+from billing.errors import InsideTransaction, InvalidUsage
+from billing.models import Surface
+
+QUANTITY_MAX = 1_000_000_000
+TOKEN_CLASSES_MAX = 32
+HOLD_SECONDS_DEFAULT = 600
+HOLD_SECONDS_MAX = 3_600
+EVENTS_PER_CALL_MAX = 1_000
+
+Quantities = Mapping[str, int]
+
+
+class Outcome(StrEnum):
+    """How an operation ended. The first four changed or confirmed something, the others refused."""
+
+    AUTHORIZED = "authorized"
+    CHARGED = "charged"
+    VOIDED = "voided"
+    REPLAYED = "replayed"
+    CONFLICT = "conflict"
+    INSUFFICIENT = "insufficient"
+    PRICE_MISSING = "price_missing"
+    ORGANIZATION_UNKNOWN = "organization_unknown"
+    ORGANIZATION_SUSPENDED = "organization_suspended"
+    HOLD_UNKNOWN = "hold_unknown"
+    ALREADY_CAPTURED = "already_captured"
+    ALREADY_VOIDED = "already_voided"
+    OCCURRED_AT_OUT_OF_RANGE = "occurred_at_out_of_range"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request uses or used. ``key_ref`` names the customer's API key, if the gateway tells it."""
+
+    model: str
+    quantities: Quantities
+    surface: str = Surface.API
+    key_ref: str = ""
+
+    def __post_init__(self) -> None:
+        if self.surface not in Surface.values:
+            raise InvalidUsage("The surface is api, workbench or claude_code.", field="surface")
+        check_quantities(self.quantities)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer to one operation. Amounts in nano-USD.
+
+    ``amount_nano`` is what was held or charged, or what was asked for where that was refused; ``debt_nano`` the part
+    that no credit covered; ``available_nano`` what a new request may use afterwards. ``detail`` names what has no
+    price. ``is_newly_low``: a reload became due by this operation, and nobody has been told yet.
+    """
+
+    outcome: Outcome
+    hold_id: int | None
+    charge_id: int | None
+    amount_nano: int | None
+    debt_nano: int | None
+    available_nano: int | None
+    expires_at: datetime | None
+    is_newly_low: bool
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One charge of a batch. ``occurred_at`` is when the request began; it picks the price and the day of usage."""
+
+    organization_id: int
+    key: str
+    usage: Usage
+    occurred_at: datetime | None = None
+
+
+def check_quantities(quantities: Quantities) -> None:
+    """Refuse quantities that no request can have.
+
+    Raises:
+        InvalidUsage: not a mapping of at most 32 token classes to integers from 0 to 10**9.
+    """
+    if len(quantities) > TOKEN_CLASSES_MAX:
+        raise InvalidUsage(f"At most {TOKEN_CLASSES_MAX} token classes can be given.", field="quantities")
+    for token_class, units in quantities.items():
+        if type(units) is not int or not 0 <= units <= QUANTITY_MAX:
+            raise InvalidUsage(f"{token_class} must be an integer from 0 to {QUANTITY_MAX}.", field="quantities")
+
+
+def authorize(
+    *, organization_id: int, key: str, usage: Usage, ttl_seconds: int = HOLD_SECONDS_DEFAULT
+) -> Result:
+    """Hold credit for a request that is about to be served: its worst case, at the price of now."""
+    if not 1 <= ttl_seconds <= HOLD_SECONDS_MAX:
+        raise InvalidUsage(f"A hold lasts from 1 to {HOLD_SECONDS_MAX} seconds.", field="ttl_seconds")
+    return _call(
+        "select * from credits_authorize(%s, %s, %s, %s, %s, %s, %s)",
+        [organization_id, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities), ttl_seconds],
+    )
+
+
+def capture(*, organization_id: int, hold_id: int, key: str, quantities: Quantities) -> Result:
+    """Charge what a held request really used, at the price of its start, and give back what is over."""
+    check_quantities(quantities)
+    return _call(
+        "select * from credits_capture(%s, %s, %s, %s)", [organization_id, hold_id, key, _json(quantities)]
+    )
+
+
+def void(*, organization_id: int, hold_id: int) -> Result:
+    """Give a hold back whole: a failed request costs nothing."""
+    return _call("select * from credits_void(%s, %s)", [organization_id, hold_id])
+
+
+def charge(*, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None = None) -> Result:
+    """Charge at once, or refuse when credit lacks."""
+    return _charge("charge", organization_id, key, usage, occurred_at)
+
+
+def report_usage(*, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None = None) -> Result:
+    """Charge work that was served already, in full: what no credit covers becomes debt."""
+    return _charge("usage", organization_id, key, usage, occurred_at)
+
+
+def charge_many(events: Sequence[Event]) -> list[Result]:
+    """Charge up to 1,000 events, of any organizations, in one round trip. Each has its own result, in their order."""
+    if len(events) > EVENTS_PER_CALL_MAX:
+        raise InvalidUsage(f"A call takes at most {EVENTS_PER_CALL_MAX} events.", field="events")
+    payload = [
+        {
+            "organization_id": event.organization_id,
+            "operation": "charge",
+            "key": event.key,
+            "model": event.usage.model,
+            "surface": event.usage.surface,
+            "key_ref": event.usage.key_ref,
+            "quantities": event.usage.quantities,
+            "started_at": event.occurred_at.isoformat() if event.occurred_at else None,
+        }
+        for event in events
+    ]
+    return [_result(row) for row in _rows("select * from credits_charge_many(%s)", [json.dumps(payload)])]
+
+
+def _charge(operation: str, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None) -> Result:
+    return _call(
+        "select * from credits_charge(%s, %s, %s, %s, %s, %s, %s, %s)",
+        [organization_id, operation, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities), occurred_at],
+    )  # fmt: skip
+
+
+def _json(quantities: Quantities) -> str:
+    return json.dumps(dict(quantities), separators=(",", ":"))
+
+
+def _call(sql: str, parameters: list[Any]) -> Result:
+    return _result(_rows(sql, parameters)[0])
+
+
+def _result(row: tuple[Any, ...]) -> Result:
+    return Result(Outcome(row[0]), *row[1:])
+
+
+def _rows(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    """Run one prepared statement in a transaction of its own, on Django's connection."""
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:
+        raise InsideTransaction("metering must not run inside an open transaction")
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        return cursor.execute(sql, parameters, prepare=True).fetchall()

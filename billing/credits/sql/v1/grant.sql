@@ -1,0 +1,36 @@
+-- Credit that comes in. A purchase has one lot: a second call for it answers with the first. Without an end of its own
+-- a lot ends on the calendar anniversary in UTC (29 February: 28 February).
+create function public.credits_grant(
+  p_organization bigint, p_kind text, p_amount bigint, p_expires_at timestamptz, p_purchase bigint, p_label text,
+  p_reason text, p_actor bigint, out outcome text, out lot_id bigint, out effective_at timestamptz, out expires_at timestamptz
+)
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  a public.billing_creditaccount;
+  v_lot billing_creditlot;
+  v_now timestamptz;
+begin
+  a := credits__lock(p_organization);
+  if a.organization_id is null then outcome := 'organization_unknown'; return; end if;
+  if p_purchase is not null then
+    select * into v_lot from billing_creditlot l where l.organization_id = p_organization and l.purchase_id = p_purchase;
+    if found then
+      outcome := 'replayed'; lot_id := v_lot.id; effective_at := v_lot.effective_at; expires_at := v_lot.expires_at;
+      return;
+    end if;
+  end if;
+  v_now := credits_clock();
+  a := credits__lapse(a, v_now);
+  insert into billing_creditlot (organization_id, kind, granted_nano, remaining_nano, effective_at, expires_at,
+    purchase_id, label, reason, actor_id)
+  values (p_organization, p_kind, p_amount, p_amount, v_now,
+    coalesce(p_expires_at, (v_now at time zone 'UTC' + interval '1 year') at time zone 'UTC'),
+    p_purchase, p_label, p_reason, p_actor)
+  returning * into v_lot;
+  a.unreserved_nano := a.unreserved_nano + p_amount;
+  a := credits__append(a, 'grant', v_lot.id, p_amount, case when p_purchase is null then 'lot' else 'purchase' end,
+    coalesce(p_purchase, v_lot.id), p_actor, v_now, v_now);
+  a := credits__pay_debt(a, 'lot', v_lot.id, v_now);
+  perform credits__save(a);
+  outcome := 'granted'; lot_id := v_lot.id; effective_at := v_lot.effective_at; expires_at := v_lot.expires_at;
+end $$;

@@ -1,0 +1,31 @@
+-- A hold lapses by predicate. The first operation that comes by gives it back; until then reads count it as given
+-- back. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there.
+create function public.credits__lapse(
+  a public.billing_creditaccount, p_at timestamptz, p_except bigint default null
+) returns public.billing_creditaccount
+language plpgsql as $$
+declare
+  v_hold public.billing_hold;
+  v_lapsed boolean := false;
+begin
+  if a.held_nano = 0 then return a; end if;
+  for v_hold in
+    select * from public.billing_hold
+    where organization_id = a.organization_id and state = 'open' and expires_at <= p_at
+      and id is distinct from p_except
+    order by expires_at, id
+  loop
+    a := public.credits__give_back(a, v_hold.lot_ids, v_hold.lot_amounts_nano, v_hold.id, p_at);
+    update public.billing_hold set state = 'lapsed', settled_at = p_at where id = v_hold.id;
+    a := public.credits__pay_debt(a, 'hold', v_hold.id, p_at);
+    v_lapsed := true;
+  end loop;
+  if v_lapsed then perform public.credits__save(a); end if;
+  return a;
+end $$;
+
+-- Credit that a new request may use now: live and unreserved, less debt.
+create function public.credits__available_nano(a public.billing_creditaccount, p_at timestamptz) returns bigint
+language sql stable as $$
+  select a.unreserved_nano - public.credits__not_live_nano(a.organization_id, p_at) - a.debt_nano
+$$;

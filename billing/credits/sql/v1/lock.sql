@@ -1,0 +1,27 @@
+-- The one lock of an organization's money, and the first statement of every operation. A statement of its own: a
+-- statement that both locks and reads would read lots as they were before the wait, and spend them twice.
+-- Creates the account of a new organization. The result is null where there is no such organization.
+create function public.credits__lock(p_organization bigint) returns public.billing_creditaccount
+language plpgsql as $$
+declare
+  a public.billing_creditaccount;
+begin
+  select * into a from public.billing_creditaccount where organization_id = p_organization for no key update;
+  if not found then
+    insert into public.billing_creditaccount (organization_id, state, last_seq, last_hash, unreserved_nano, held_nano,
+      debt_nano, low_cause, created_at)
+    select id, 'open', 0, ''::bytea, 0, 0, 0, '', public.credits_clock()
+    from public.accounts_organization where id = p_organization
+    on conflict do nothing;
+    select * into a from public.billing_creditaccount where organization_id = p_organization for no key update;
+  end if;
+  return a;
+end $$;
+
+create function public.credits__save(a public.billing_creditaccount) returns void
+language sql as $$
+  update public.billing_creditaccount
+  set last_seq = a.last_seq, last_hash = a.last_hash, unreserved_nano = a.unreserved_nano, held_nano = a.held_nano,
+      debt_nano = a.debt_nano, reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause
+  where organization_id = a.organization_id
+$$;

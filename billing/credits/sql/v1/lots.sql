@@ -1,0 +1,56 @@
+-- Takes credit out of live lots in burn order, as far as it reaches. Reads lots until covered, never all of them.
+create function public.credits__take(
+  p_organization bigint, p_amount bigint, p_at timestamptz,
+  out lot_ids bigint[], out lot_amounts bigint[], out taken bigint
+)
+language plpgsql as $$
+declare
+  v_lot record;
+  v_part bigint;
+begin
+  lot_ids := '{}'; lot_amounts := '{}'; taken := 0;
+  if p_amount <= 0 then return; end if;
+  for v_lot in select id, remaining_nano from public.credits_live_lots(p_organization, p_at) loop
+    v_part := least(v_lot.remaining_nano, p_amount - taken);
+    update public.billing_creditlot set remaining_nano = remaining_nano - v_part where id = v_lot.id;
+    lot_ids := lot_ids || v_lot.id;
+    lot_amounts := lot_amounts || v_part;
+    taken := taken + v_part;
+    exit when taken = p_amount;
+  end loop;
+end $$;
+
+-- Books what was taken as spent by one cause.
+create function public.credits__book_taken(
+  a public.billing_creditaccount, p_kind text, p_lot_ids bigint[], p_lot_amounts bigint[],
+  p_cause_kind text, p_cause_id bigint, p_value_at timestamptz, p_booked_at timestamptz
+) returns public.billing_creditaccount
+language plpgsql as $$
+begin
+  for i in 1 .. cardinality(p_lot_ids) loop
+    a.unreserved_nano := a.unreserved_nano - p_lot_amounts[i];
+    a := public.credits__append(a, p_kind, p_lot_ids[i], -p_lot_amounts[i], p_cause_kind, p_cause_id, null,
+      p_value_at, p_booked_at);
+  end loop;
+  return a;
+end $$;
+
+-- Credit that a hold gives back. What comes back to a lot past its end can't be spent any more and is booked out at
+-- once, one entry for each return.
+create function public.credits__give_back(
+  a public.billing_creditaccount, p_lot_ids bigint[], p_lot_amounts bigint[], p_hold bigint, p_at timestamptz
+) returns public.billing_creditaccount
+language plpgsql as $$
+begin
+  for i in 1 .. cardinality(p_lot_ids) loop
+    a.held_nano := a.held_nano - p_lot_amounts[i];
+    update public.billing_creditlot set remaining_nano = remaining_nano + p_lot_amounts[i]
+    where id = p_lot_ids[i] and expires_at > p_at;
+    if found then
+      a.unreserved_nano := a.unreserved_nano + p_lot_amounts[i];
+    else
+      a := public.credits__append(a, 'return_expired', p_lot_ids[i], -p_lot_amounts[i], 'hold', p_hold, null, p_at, p_at);
+    end if;
+  end loop;
+  return a;
+end $$;
