@@ -1,0 +1,148 @@
+"""The tests' database: tests run as the runtime role, so a missing right fails here and not in production.
+
+The plugin console.local.pytest_plugin has started PostgreSQL and set the addresses before this file is read.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection, connections
+from django.test.testcases import TransactionTestCase
+
+from console.local import postgres
+from console.local.pytest_plugin import as_role
+
+TEST_DATABASE = "test_console"
+
+# Rows that migrations and post-migrate work put there, and that no test changes.
+KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def pytest_configure() -> None:
+    """Hash passwords cheaply; argon2 would be most of the time of every test that logs in."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def address(role: str) -> str:
+    """The test database's address for a role; the superuser's keeps its password."""
+    superuser_url = os.environ["TEST_SUPERUSER_DATABASE_URL"]
+    if role == "superuser":
+        return urlsplit(superuser_url)._replace(path=f"/{TEST_DATABASE}").geturl()
+    name = {postgres.OWNER: "MIGRATE_DATABASE_URL", postgres.APP: "DATABASE_URL"}[role]
+    url = os.environ.get(name) or as_role(superuser_url, role=role)
+    return urlsplit(url)._replace(path=f"/{TEST_DATABASE}").geturl()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    """Create the test database as production's is made: the owner migrates it, then the runtime role uses it."""
+    with psycopg.connect(os.environ["TEST_SUPERUSER_DATABASE_URL"], autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {TEST_DATABASE} WITH (FORCE)")
+        server.execute(f"CREATE DATABASE {TEST_DATABASE} OWNER {postgres.OWNER}")
+    with django_db_blocker.unblock():
+        use_role(postgres.OWNER)
+        call_command("migrate", verbosity=0, interactive=False)
+        use_role(postgres.APP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", flush_as_superuser)
+        yield
+    with django_db_blocker.unblock():
+        connections.close_all()
+
+
+def use_role(role: str) -> None:
+    """Point the default connection, of this thread and of threads to come, at the test database as `role`."""
+    connections.close_all()
+    parts = urlsplit(address(role))
+    connection.settings_dict.update(NAME=TEST_DATABASE, USER=parts.username or "", PASSWORD=parts.password or "")
+
+
+def flush_as_superuser(_: TransactionTestCase) -> None:
+    """Empty the tables after a test that committed.
+
+    Django's own flush can't do it: ledger and audit rows are immutable for the runtime role and for the owner, by
+    rights and by triggers, and a trigger that knew about tests would be a hole in production. So the superuser
+    empties the tables with triggers off. DELETE of the few filled tables is faster than TRUNCATE of all.
+    """
+    connections.close_all()
+    with psycopg.connect(address("superuser")) as superuser:
+        superuser.execute("SET session_replication_role = replica")
+        superuser.execute("SET lock_timeout = '20s'")
+        for (table,) in superuser.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
+            " AND relnamespace = 'public'::regnamespace AND NOT (relname = ANY (%s))",
+            [list(KEPT_TABLES)],
+        ).fetchall():
+            superuser.execute(f'DELETE FROM "{table}"')
+
+
+@pytest.fixture
+def superuser_connection(db: None) -> Iterator[Connection]:
+    """The test database as superuser, autocommit. It sees nothing of a test that runs inside a transaction."""
+    with psycopg.connect(address("superuser"), autocommit=True) as superuser:
+        yield superuser
+
+
+@pytest.fixture
+def owner_connection(db: None) -> Iterator[Connection]:
+    """The test database as the role that migrates, autocommit."""
+    with psycopg.connect(address(postgres.OWNER), autocommit=True) as owner:
+        yield owner
+
+
+@pytest.fixture(scope="session")
+def role_address() -> Callable[[str], str]:
+    """The test database's address by role: "superuser", "console_owner" or "console_app"."""
+    return address
+
+
+class CreditsClock:
+    """The money clock of the test database, replaced by its owner.
+
+    For tests with `transaction=True`: the replaced function is committed on another connection.
+    """
+
+    def __init__(self, owner: Connection) -> None:
+        self._owner = owner
+        row = owner.execute("SELECT pg_get_functiondef('public.credits_clock()'::regprocedure)").fetchone()
+        assert row is not None
+        self._real_definition: str = row[0]
+        self._now: datetime | None = None
+
+    def set(self, now: datetime) -> None:
+        """Stand still at `now`, which must be aware."""
+        if now.tzinfo is None:
+            raise ValueError("The money clock needs an aware time.")
+        self._owner.execute(
+            "CREATE OR REPLACE FUNCTION public.credits_clock() RETURNS timestamptz LANGUAGE sql VOLATILE "
+            f"AS $$ SELECT '{now.isoformat()}'::timestamptz $$"
+        )
+        self._now = now
+
+    def advance(self, by: timedelta) -> None:
+        """Move on from where the clock stands, from now if it still runs."""
+        row = self._owner.execute("SELECT public.credits_clock()").fetchone()
+        assert row is not None
+        self.set((self._now or row[0]) + by)
+
+    def real(self) -> None:
+        """Run again."""
+        self._owner.execute(self._real_definition)
+        self._now = None
+
+
+@pytest.fixture
+def credits_clock(transactional_db: None, owner_connection: Connection) -> Iterator[CreditsClock]:
+    """The money clock under the test's hand; it runs again afterwards."""
+    clock = CreditsClock(owner_connection)
+    yield clock
+    clock.real()

@@ -1,0 +1,49 @@
+-- The rights of the runtime role, applied by the owner after every migrate; running it again changes nothing.
+-- The runtime role owns nothing. Ledger rows are written by SECURITY DEFINER functions only, so that no code path,
+-- and nobody with the runtime password, can rewrite history with a plain UPDATE.
+
+GRANT USAGE ON SCHEMA public TO console_app;
+REVOKE CREATE ON SCHEMA public FROM PUBLIC, console_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO console_app;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO console_app;
+
+DO $grants$
+DECLARE
+    name text;
+    routine record;
+BEGIN
+    -- Temporary tables would let a caller shadow a table's name inside a session.
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, console_app', current_database());
+
+    FOREACH name IN ARRAY ARRAY[
+        'billing_creditaccount', 'billing_creditlot', 'billing_hold', 'billing_charge', 'billing_ledgerentry'
+    ] LOOP
+        IF to_regclass('public.' || name) IS NOT NULL THEN
+            EXECUTE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON %I FROM console_app', name);
+        END IF;
+    END LOOP;
+
+    -- Audit rows and the migrations' own record can be added to or read, never changed.
+    IF to_regclass('public.accounts_auditevent') IS NOT NULL THEN
+        REVOKE UPDATE, DELETE, TRUNCATE ON accounts_auditevent FROM console_app;
+    END IF;
+    IF to_regclass('public.django_migrations') IS NOT NULL THEN
+        REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON django_migrations FROM console_app;
+    END IF;
+
+    -- Extensions' functions belong to the superuser and are open to all; only the owner's own are handled here.
+    FOR routine IN
+        SELECT p.oid::regprocedure AS signature, p.proname
+        FROM pg_proc p
+        JOIN pg_roles r ON r.oid = p.proowner
+        WHERE p.pronamespace = 'public'::regnamespace AND r.rolname = current_user AND p.prokind IN ('f', 'p')
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', routine.signature);
+        IF starts_with(routine.proname, 'credits__') THEN
+            EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM console_app', routine.signature);
+        ELSE
+            EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO console_app', routine.signature);
+        END IF;
+    END LOOP;
+END
+$grants$;

@@ -1,0 +1,46 @@
+"""What every answer carries, and what no log line may carry."""
+
+import logging
+import re
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
+SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
+
+
+def browser_policy(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Switch off browser features that no page uses, and keep signed-in pages out of every cache."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        user = getattr(request, "user", None)
+        if user is not None and user.is_authenticated:
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return handle
+
+
+class SecretsFilter(logging.Filter):
+    """Blanks keys and client secrets in log lines: Stripe's, webhook secrets and service keys."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record where it carries a secret; never drop it."""
+        text = record.getMessage()
+        clean = without_secrets(text)
+        if clean != text:
+            record.msg, record.args = clean, None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = without_secrets(record.exc_text)
+        return True
+
+
+def without_secrets(text: str) -> str:
+    """The text with every secret cut after its recognisable beginning."""
+    return SECRETS.sub(r"\1[hidden]", text)

@@ -1,0 +1,30 @@
+"""The test harness itself: which role tests run as, and that a committing test leaves nothing behind."""
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.db import ProgrammingError, connection
+from django.utils import timezone
+
+
+@pytest.mark.django_db
+def test_tests_run_as_the_runtime_role():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, session_user, current_database()")
+        assert cursor.fetchone() == ("console_app", "console_app", "test_console")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE mine (id int)", "CREATE TEMPORARY TABLE mine (id int)", "SET session_replication_role = replica"],
+)
+def test_the_runtime_role_creates_nothing_and_switches_no_trigger_off(statement):
+    with pytest.raises(ProgrammingError, match="permission denied"), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_a_committed_row_is_gone_in_the_next_test(time):
+    assert not Session.objects.exists()
+    Session.objects.create(session_key=time, expire_date=timezone.now())

@@ -1,0 +1,21 @@
+"""Every route of the web process. The gate has its own: console.gateway_urls."""
+
+from importlib.util import find_spec
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+
+from console import views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", views.health, name="health"),
+    path("accounts/", include("allauth.account.urls")),
+    path("admin/", admin.site.urls),
+]
+for app in ("accounts", "billing"):
+    if find_spec(f"{app}.urls"):
+        urlpatterns.append(path("", include(f"{app}.urls")))
+
+if settings.DEMO_FOLDER:
+    urlpatterns.append(path("demo/", include("console.demo.urls")))

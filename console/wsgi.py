@@ -1,0 +1,9 @@
+"""The web process: pages, log-in, the Django admin and Stripe's webhooks."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+
+application = get_wsgi_application()

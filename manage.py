@@ -1,0 +1,26 @@
+#!/usr/bin/env python
+"""Django's command line.
+
+Commands that change the schema connect as the owner role (`MIGRATE_DATABASE_URL`); every other command, like web,
+gate and workers, connects as the runtime role (`DATABASE_URL`), which owns nothing.
+"""
+
+import os
+import sys
+
+OWNER_COMMANDS = frozenset({"migrate", "createcachetable", "makemigrations", "sqlmigrate", "showmigrations"})
+
+
+def main() -> None:
+    """Run one management command."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
+    if len(sys.argv) > 1 and sys.argv[1] in OWNER_COMMANDS and os.environ.get("MIGRATE_DATABASE_URL"):
+        os.environ["DATABASE_URL"] = os.environ["MIGRATE_DATABASE_URL"]
+
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
