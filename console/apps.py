@@ -18,6 +18,8 @@ class ConsoleConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the post-migrate work to billing, the last app with models; Django skips apps without."""
+        from console import access_table  # noqa: F401  # Registers the check that every route declares its access.
+
         post_migrate.connect(grant_runtime_rights, sender=apps.get_app_config("billing"))
 
 

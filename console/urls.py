@@ -6,9 +6,11 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
-from console import views
+from console import navigation, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", navigation.home, name="home"),
+    path("o/<slug:slug>/", navigation.organization_home, name="organization"),
     path("healthz", views.health, name="health"),
     path("accounts/", include("allauth.account.urls")),
     path("admin/", admin.site.urls),

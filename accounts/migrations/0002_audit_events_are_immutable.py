@@ -13,15 +13,6 @@ CREATE TRIGGER audit_event_immutable BEFORE UPDATE OR DELETE ON accounts_auditev
 
 CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON accounts_auditevent
     FOR EACH STATEMENT EXECUTE FUNCTION accounts_refuse_audit_change();
-
--- The trigger stops everyone; taking the rights away stops the runtime role before the trigger is reached.
-DO $$
-BEGIN
-    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'console_app') THEN
-        REVOKE UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON accounts_auditevent FROM console_app;
-    END IF;
-END
-$$;
 """
 
 BACKWARDS = """

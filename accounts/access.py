@@ -1,0 +1,155 @@
+"""Who may reach a view, declared on the view. The declaration hands over the organization, already resolved.
+
+Strangers get 404, whether the organization exists or not. Members without the right get 403 with the missing permission
+and who holds it, and the refusal is audited. A view that is reachable without any declaration is an error of the system
+check in console.access_table, so forgetting fails the start and not the customer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import URLPattern, URLResolver
+
+from accounts import audit, queries
+from accounts.models import Membership, Organization, User
+from accounts.permissions import Permission, roles_with
+
+P = ParamSpec("P")
+View = Callable[..., HttpResponseBase]
+AnyView = TypeVar("AnyView", bound=Callable[..., HttpResponseBase])
+
+
+class Audience(StrEnum):
+    """Who a route is for."""
+
+    PUBLIC = "public"
+    SIGNED_IN = "signed in"
+    MEMBER = "member"
+    STAFF = "staff"
+    SERVICE_KEY = "service key"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """The declaration of one route. ``permission`` narrows MEMBER; ``reason`` tells why PUBLIC is right."""
+
+    audience: Audience
+    permission: Permission | None = None
+    reason: str = ""
+
+
+class MemberRequest(HttpRequest):
+    """What a view behind ``requires`` or ``any_member`` receives."""
+
+    membership: Membership
+    user: User
+
+
+MemberView = Callable[Concatenate[MemberRequest, Organization, P], HttpResponseBase]
+
+
+def requires(permission: Permission) -> Callable[[MemberView[P]], View]:
+    """Let in members whose role holds ``permission``; the view is called with ``(request, organization, **kwargs)``.
+
+    Consumes the URL's ``slug``. Sets ``request.membership``.
+    """
+    return _member_view(Access(audience=Audience.MEMBER, permission=permission))
+
+
+def any_member(view: MemberView[P]) -> View:
+    """Let in every member of the organization, whatever the role; otherwise as ``requires``."""
+    return _member_view(Access(audience=Audience.MEMBER))(view)
+
+
+def signed_in(view: AnyView) -> AnyView:
+    """Let in everyone who is signed in, LoginRequiredMiddleware sees to it; for pages of no organization."""
+    view.access = Access(audience=Audience.SIGNED_IN)  # type: ignore[attr-defined]
+    return view
+
+
+def public(reason: str) -> Callable[[AnyView], AnyView]:
+    """Let in everyone. ``reason`` says why that is right, or what else guards the view (a signature, say)."""
+
+    def declare(view: AnyView) -> AnyView:
+        view.access = Access(audience=Audience.PUBLIC, reason=reason)  # type: ignore[attr-defined]
+        return cast(AnyView, login_not_required(view))
+
+    return declare
+
+
+def _member_view(access: Access) -> Callable[[MemberView[P]], View]:
+    def declare(view: MemberView[P]) -> View:
+        @wraps(view)
+        def checked(request: HttpRequest, /, *, slug: str, **kwargs: Any) -> HttpResponseBase:
+            membership = queries.membership_of(user=request.user, slug=slug)
+            if membership is None:
+                raise Http404
+            member_request = cast(MemberRequest, request)
+            member_request.membership = membership
+            if access.permission is not None and not membership.may(access.permission):
+                return refusal(member_request, access.permission)
+            return view(member_request, membership.organization, **kwargs)  # type: ignore[call-arg]
+
+        checked.access = access  # type: ignore[attr-defined]
+        return checked
+
+    return declare
+
+
+def refusal(request: MemberRequest, permission: Permission) -> HttpResponseBase:
+    """The audited 403 page for a member: what is missing, which roles have it, and who could help."""
+    membership = request.membership
+    audit.record(
+        organization=membership.organization,
+        actor=membership.user,
+        action="access.refused",
+        target=f"membership:{membership.pk}",
+        after={"permission": permission.value, "role": membership.role, "method": request.method},
+        request=request,
+    )
+    context = {
+        "organization": membership.organization,
+        "membership": membership,
+        "permission": permission,
+        "roles": roles_with(permission),
+        "holders": queries.holders_of(organization=membership.organization, permission=permission),
+    }
+    return render(request, "403.html", context, status=403)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One reachable pattern of a URLconf: its full path pattern, its name with namespaces, and its view."""
+
+    pattern: str
+    name: str
+    view: View
+
+
+def routes_of(
+    patterns: list[URLPattern | URLResolver], *, pattern: str = "", namespaces: tuple[str, ...] = ()
+) -> Iterator[Route]:
+    """Every route below ``patterns``, includes followed."""
+    for entry in patterns:
+        full = pattern + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            inner = (*namespaces, entry.namespace) if entry.namespace else namespaces
+            yield from routes_of(entry.url_patterns, pattern=full, namespaces=inner)
+        else:
+            name = ":".join((*namespaces, entry.name)) if entry.name else ""
+            yield Route(pattern=full, name=name, view=entry.callback)
+
+
+def declared_access(view: View) -> Access | None:
+    """What the view declares about itself, None when nothing."""
+    access = getattr(view, "access", None)
+    return access if isinstance(access, Access) else None

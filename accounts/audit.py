@@ -1,0 +1,97 @@
+"""The one writer of audit events: who did what, to which row, from where.
+
+An event holds ids and plain values, never a name, an address or a secret; callers keep it that way in ``before`` and
+``after``. The connection's address and browser go to a side row that can be deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from accounts.models import AuditEvent, AuditOrigin, Organization, User
+
+USER_AGENT_LENGTH = 400
+
+
+def record(
+    *,
+    organization: Organization | None,
+    actor: User | None,
+    action: str,
+    target: str = "",
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    request: HttpRequest | None = None,
+) -> AuditEvent:
+    """Add one event to history, in the caller's transaction.
+
+    ``action`` is a subject and a past verb (``membership.added``), ``target`` a kind and an id (``membership:12``).
+    ``actor`` is None for what the system did by itself. With ``request``, its origin is kept beside the event.
+    """
+    event = AuditEvent.objects.create(
+        organization=organization,
+        actor=actor,
+        action=action,
+        target=target,
+        before=dict(before) if before is not None else None,
+        after=dict(after) if after is not None else None,
+    )
+    if request is not None:
+        AuditOrigin.objects.create(
+            event=event,
+            ip_address=client_address(request),
+            user_agent=request.headers.get("User-Agent", "").replace("\x00", "")[:USER_AGENT_LENGTH],
+        )
+    return event
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The address of the browser, or None when it can't be told.
+
+    Each trusted proxy appends the address it saw to X-Forwarded-For, so the client's stands TRUSTED_PROXY_COUNT places
+    from the right; everything left of it is the client's own claim and is never believed.
+    """
+    address = request.META.get("REMOTE_ADDR", "")
+    proxy_count = settings.TRUSTED_PROXY_COUNT
+    if proxy_count:
+        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+        address = hops[-proxy_count] if len(hops) >= proxy_count else ""
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        # A Unix socket has no address.
+        return None
+
+
+def record_sign_in(sender: object, request: HttpRequest, user: User, **_: Any) -> None:
+    """Receive Django's ``user_logged_in``."""
+    record(organization=None, actor=user, action="session.signed_in", target=f"user:{user.pk}", request=request)
+
+
+def record_sign_out(sender: object, request: HttpRequest, user: User | None, **_: Any) -> None:
+    """Receive Django's ``user_logged_out``; signing out without a session leaves nothing to tell."""
+    if user is not None:
+        record(organization=None, actor=user, action="session.signed_out", target=f"user:{user.pk}", request=request)
+
+
+def record_failed_sign_in(
+    sender: object, credentials: Mapping[str, Any], request: HttpRequest | None = None, **_: Any
+) -> None:
+    """Receive Django's ``user_login_failed``.
+
+    The typed address is not kept, because people type passwords into that field; a known one leaves its user's id.
+    """
+    email = credentials.get("email") or credentials.get("username") or ""
+    user = User.objects.filter(email=email).first() if isinstance(email, str) and "\x00" not in email else None
+    record(
+        organization=None,
+        actor=None,
+        action="session.sign_in_failed",
+        target=f"user:{user.pk}" if user else "",
+        request=request,
+    )

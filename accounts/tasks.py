@@ -1,0 +1,12 @@
+"""Entry points for Celery. Each takes the clock, makes one call, and may run twice or not at all: a sweep follows."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from accounts import outbox
+
+
+@shared_task(ignore_result=True)
+def deliver_outbox() -> None:
+    """Send the mails that are due."""
+    outbox.deliver(at=timezone.now())

@@ -1,0 +1,99 @@
+"""The side bar and the ways into an organization: which pages there are, and which of them a role may use."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+
+from accounts import queries
+from accounts.access import MemberRequest, any_member, signed_in
+from accounts.models import Membership, Organization
+from accounts.permissions import Permission
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One entry of the side bar. ``path_name`` takes the organization's slug."""
+
+    label: str
+    icon: str
+    path_name: str
+    permission: Permission
+    group: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A page as the side bar shows it to one member."""
+
+    label: str
+    icon: str
+    url: str
+    is_current: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Links under one heading."""
+
+    label: str
+    links: Sequence[Link]
+
+
+PAGES: Final = (
+    Page(
+        label="Usage", icon="chart-column", path_name="billing:usage", permission=Permission.USAGE_VIEW, group="Spend"
+    ),
+    Page(
+        label="Billing",
+        icon="wallet",
+        path_name="billing:overview",
+        permission=Permission.BILLING_VIEW,
+        group="Settings",
+    ),
+)
+# Where a member lands: the first of these that the role may use.
+LANDING: Final = ("billing:overview", "billing:usage")
+
+
+def groups_for(membership: Membership, *, path: str) -> list[Group]:
+    """The side bar of a member; the link whose page contains ``path`` is the current one."""
+    slug = membership.organization.slug
+    groups: dict[str, list[Link]] = {}
+    for page in PAGES:
+        if membership.may(page.permission):
+            url = reverse(page.path_name, args=[slug])
+            link = Link(label=page.label, icon=page.icon, url=url, is_current=path.startswith(url))
+            groups.setdefault(page.group, []).append(link)
+    return [Group(label=label, links=links) for label, links in groups.items()]
+
+
+def landing_url(membership: Membership) -> str | None:
+    """The first page of the organization that the member may use, or None."""
+    by_name = {page.path_name: page for page in PAGES}
+    for path_name in LANDING:
+        if membership.may(by_name[path_name].permission):
+            return reverse(path_name, args=[membership.organization.slug])
+    return None
+
+
+@signed_in
+def home(request: HttpRequest) -> HttpResponse:
+    """Lead to the first organization, by name; without one, say what to do."""
+    memberships = queries.memberships_of(user=request.user)
+    if memberships:
+        return redirect("organization", slug=memberships[0].organization.slug)
+    return render(request, "home.html")
+
+
+@any_member
+def organization_home(request: MemberRequest, organization: Organization) -> HttpResponse:
+    """Lead to the first page the role may use; a role without one learns what it is for and who can change it."""
+    url = landing_url(request.membership)
+    if url is not None:
+        return redirect(url)
+    admins = queries.holders_of(organization=organization, permission=Permission.MEMBERS_MANAGE)
+    return render(request, "organization_home.html", {"organization": organization, "admins": admins})
