@@ -10,7 +10,7 @@ class AutoReload(models.Model):
 
     class Suspension(models.TextChoices):
         NONE = "", "Not suspended"
-        DECLINED = "declined", "Three declined charges"
+        DECLINED = "declined", "Declined charges"
 
     organization = models.OneToOneField("accounts.Organization", models.PROTECT, related_name="auto_reload")
     is_enabled = models.BooleanField(default=False)

@@ -50,7 +50,8 @@ class PaymentMethod(models.Model):
     card_setup = models.ForeignKey(CardSetup, models.PROTECT, null=True, related_name="+")
     added_by = models.ForeignKey("accounts.User", models.PROTECT, related_name="+")
     added_at = models.DateTimeField(db_default=Now())
-    removed_at = models.DateTimeField(null=True, help_text="When it was replaced and detached.")
+    removed_at = models.DateTimeField(null=True, help_text="When it was replaced: from then on it is never charged.")
+    detached_at = models.DateTimeField(null=True, help_text="When the payment processor let go of it too.")
 
     class Meta:
         constraints = [

@@ -42,6 +42,12 @@ class Purchase(models.Model):
     decline_code = models.CharField(max_length=64, blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())
     sent_at = models.DateTimeField(null=True, help_text="When the payment processor was first called for it.")
+    sent_by = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        help_text="The process that sent it first. Part of the request, so kept for every resend under the same key.",
+    )
     checked_at = models.DateTimeField(null=True, help_text="When the PaymentIntent was last read again.")
     settled_at = models.DateTimeField(null=True, help_text="When it ended, in either way.")
 

@@ -1,0 +1,125 @@
+"""The price list: what may be published, and the list the product ships with.
+
+A version is never edited. Publishing a new one ends the one before at the new one's start, which may lie in the
+future; what was charged before keeps its version.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from django.db import connection, transaction
+
+from billing.errors import Refused
+from billing.models import Price, PricedModel, PriceVersion
+from billing.money import NANO_PER_CENT, NANO_PER_USD
+
+PRICE_NANO_PER_MILLION_MAX = 10**14
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrices:
+    """A model's prices in nano-USD for a million units, by token class."""
+
+    slug: str
+    name: str
+    prices_nano_per_million: Mapping[str, int]
+
+
+def _per_million(slug: str, name: str, *, input_cents: int, output_cents: int) -> ModelPrices:
+    """Prices in the usual proportions: a cache write costs 1.25 times the input, a cache read a tenth of it."""
+    return ModelPrices(
+        slug=slug,
+        name=name,
+        prices_nano_per_million=MappingProxyType(
+            {
+                "input": input_cents * NANO_PER_CENT,
+                "output": output_cents * NANO_PER_CENT,
+                "cache_write": input_cents * NANO_PER_CENT * 5 // 4,
+                "cache_read": input_cents * NANO_PER_CENT // 10,
+            }
+        ),
+    )
+
+
+SHIPPED = (
+    _per_million("orion-small", "Orion Small", input_cents=80, output_cents=400),
+    _per_million("orion-medium", "Orion Medium", input_cents=3 * 100, output_cents=15 * 100),
+    _per_million("orion-large", "Orion Large", input_cents=15 * 100, output_cents=75 * 100),
+)
+
+
+def publish(*, prices: ModelPrices, effective_at: datetime, actor_id: int | None = None, reason: str = "") -> PriceVersion:
+    """Publish a version of a model's prices from ``effective_at`` on; the model is added if it is new.
+
+    Raises:
+        Refused: no prices, a price out of bounds, or a start that is not after the newest version's start.
+    """
+    _check(prices)
+    with transaction.atomic():
+        model, _ = PricedModel.objects.get_or_create(slug=prices.slug, defaults={"name": prices.name})
+        model = PricedModel.objects.select_for_update().get(pk=model.pk)
+        newest = PriceVersion.objects.filter(priced_model=model).order_by("-effective_at").first()
+        if newest is not None:
+            _end(newest, at=effective_at)
+        version = PriceVersion.objects.create(
+            priced_model=model, effective_at=effective_at, actor_id=actor_id, reason=reason
+        )
+        Price.objects.bulk_create(
+            Price(version=version, token_class=token_class, price_nano_per_million=price)
+            for token_class, price in prices.prices_nano_per_million.items()
+        )
+    return version
+
+
+def seed(*, effective_at: datetime) -> list[PriceVersion]:
+    """Publish the shipped list for models that have no price yet; a second run changes nothing."""
+    return [
+        publish(prices=prices, effective_at=effective_at, reason="Shipped price list")
+        for prices in SHIPPED
+        if not PriceVersion.objects.filter(priced_model__slug=prices.slug).exists()
+    ]
+
+
+def in_force(*, at: datetime) -> list[ModelPrices]:
+    """The price list at an instant, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select m.slug, m.name, jsonb_object_agg(p.token_class, p.price_nano_per_million)"
+            " from billing_pricedmodel m join billing_priceversion v on v.priced_model_id = m.id"
+            " join billing_price p on p.version_id = v.id"
+            " where v.effective_at <= %s and (v.superseded_at is null or v.superseded_at > %s)"
+            " group by m.slug, m.name order by m.name",
+            [at, at],
+        )
+        rows = cursor.fetchall()
+    return [ModelPrices(slug, name, _mapping(prices)) for slug, name, prices in rows]
+
+
+def _mapping(prices: object) -> Mapping[str, int]:
+    loaded = json.loads(prices) if isinstance(prices, str) else prices
+    assert isinstance(loaded, dict)
+    return MappingProxyType({str(token_class): int(price) for token_class, price in loaded.items()})
+
+
+def _check(prices: ModelPrices) -> None:
+    if not prices.prices_nano_per_million:
+        raise Refused("Give at least one price.", field="prices")
+    for token_class, price in prices.prices_nano_per_million.items():
+        if type(price) is not int or not 0 <= price <= PRICE_NANO_PER_MILLION_MAX:
+            raise Refused(
+                f"The price of {token_class} must be from $0 to ${PRICE_NANO_PER_MILLION_MAX // NANO_PER_USD:,} a million.",
+                field=token_class,
+            )
+
+
+def _end(newest: PriceVersion, *, at: datetime) -> None:
+    if newest.effective_at >= at:
+        raise Refused("A new version must start after the newest one.", field="effective_at")
+    if newest.superseded_at is None:
+        newest.superseded_at = at
+        newest.save(update_fields=["superseded_at"])
+    elif newest.superseded_at > at:
+        raise Refused("The newest version ends later than this one would start.", field="effective_at")
