@@ -1,14 +1,8 @@
 """Every route of the gate process."""
 
-from importlib.util import find_spec
-
 from django.urls import URLPattern, URLResolver, path
 
+from billing.api import gate
 from console import views
 
-urlpatterns: list[URLPattern | URLResolver] = [path("healthz", views.health, name="health")]
-
-if find_spec("billing.api"):
-    from billing.api import api
-
-    urlpatterns.append(path("v1/", api.urls))
+urlpatterns: list[URLPattern | URLResolver] = [path("healthz", views.health, name="health"), path("v1/", gate.urls)]

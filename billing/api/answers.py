@@ -1,0 +1,276 @@
+"""What the gate writes: results, refusals and failures in one shape each, with amounts as integers and exact decimals.
+
+A refusal says by a stable code why, what is missing, and who can do something about it where. Nothing that the
+database or Python says about an error ever stands in a body.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+import pydantic
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from pydantic import BaseModel, Field
+
+from accounts.permissions import Permission, roles_with
+from billing.credits.metering import Outcome, Result
+from billing.credits.queries import Summary
+from billing.money import exact_usd
+
+FIELD_LENGTH_MAX = 100
+RETRY_AFTER_SECONDS = 1
+STAFF = "staff"
+
+_REQUEST_ID = re.compile(r"\A[\x21-\x7e]{1,128}\Z")
+
+REFUSALS: Mapping[Outcome, tuple[int, str, str]] = {
+    Outcome.INSUFFICIENT: (
+        402,
+        "credit_exhausted",
+        "The organization's credit does not cover this request. An Admin or Billing member can buy credits.",
+    ),
+    Outcome.CONFLICT: (409, "conflict", "This idempotency key stands for another request. Nothing was changed."),
+    Outcome.ALREADY_CAPTURED: (409, "already_captured", "The hold was captured before, by another key."),
+    Outcome.ALREADY_VOIDED: (409, "already_voided", "The hold was voided before; there is nothing to capture."),
+    Outcome.PRICE_MISSING: (422, "price_missing", "There is no price for {detail}, so the request must not be served."),
+    Outcome.ORGANIZATION_UNKNOWN: (404, "organization_unknown", "There is no such organization."),
+    Outcome.ORGANIZATION_SUSPENDED: (403, "organization_suspended", "The organization is suspended by the platform."),
+    Outcome.HOLD_UNKNOWN: (404, "hold_unknown", "The organization has no such hold."),
+    Outcome.OCCURRED_AT_OUT_OF_RANGE: (
+        422,
+        "occurred_at_out_of_range",
+        "occurred_at is more than 35 days ago or in the future.",
+    ),
+}
+FIXED_BY_STAFF = frozenset({"price_missing", "organization_suspended"})
+
+
+class Done(BaseModel):
+    """The result of one operation. A replayed key gives the same ids and amounts as the first time."""
+
+    outcome: str = Field(description="authorized, charged or voided")
+    is_replay: bool = Field(description="Whether it had been done before, so that nothing was changed now.")
+    hold_id: int | None
+    charge_id: int | None
+    amount_nano: int = Field(description="Held or charged, in nano-USD (1 USD = 10^9).")
+    amount_usd: str = Field(description="The same as an exact decimal.")
+    debt_nano: int = Field(description="The part of a charge that no credit covered.")
+    available_nano: int = Field(description="What a new request may use after it.")
+    available_usd: str
+    expires_at: str | None = Field(description="When the hold lapses.")
+
+
+class Answer(Done):
+    """The body of every answer below 400 to a single operation."""
+
+    request_id: str
+
+
+class Problem(BaseModel):
+    """Why something was refused."""
+
+    code: str = Field(description="Stable: programs decide by it, never by the message.")
+    message: str
+    field: str | None = Field(description="The field of the body that is wrong.")
+    needed_nano: int | None
+    needed_usd: str | None
+    available_nano: int | None
+    available_usd: str | None
+    who_can_fix: list[str] = Field(description="Roles in the organization, or staff of the platform.")
+    console_url: str | None = Field(description="The page where they can.")
+    resets_at: str | None = Field(description="When it resolves by itself, if it does.")
+
+
+class Refusal(BaseModel):
+    """The body of every answer from 400 on."""
+
+    error: Problem
+    request_id: str
+
+
+class EventAnswer(BaseModel):
+    """What happened to one event of a batch: the status and body that a single call would have had."""
+
+    status: int
+    result: Done | None
+    error: Problem | None
+
+
+class ChargeManyAnswer(BaseModel):
+    """One result for each event, in their order."""
+
+    results: list[EventAnswer]
+    request_id: str
+
+
+class BalanceAnswer(BaseModel):
+    """What an organization has now. available = balance - held - debt."""
+
+    organization: str
+    balance_nano: int
+    balance_usd: str
+    held_nano: int
+    open_holds: int
+    debt_nano: int
+    available_nano: int
+    available_usd: str
+    is_blocked: bool = Field(description="Whether new requests are refused for lack of credit.")
+    state: str
+    counted_at: str
+    console_url: str
+    request_id: str
+
+
+def request_id(request: HttpRequest) -> str:
+    """The id of this exchange: the caller's X-Request-Id when it is printable, else a new one."""
+    known: str | None = getattr(request, "gate_request_id", None)
+    if known is None:
+        given = request.headers.get("X-Request-Id", "")
+        known = given if _REQUEST_ID.match(given) else uuid4().hex
+        request.gate_request_id = known  # type: ignore[attr-defined]
+    return known
+
+
+@cache
+def who_can_buy() -> tuple[str, ...]:
+    """The roles that can end a lack of credit."""
+    return tuple(role.value for role in roles_with(Permission.CREDITS_BUY))
+
+
+def console_url(slug: str) -> str:
+    """The Billing page of an organization. Another process serves it, so there is no URLconf here to ask."""
+    return f"{settings.SITE_URL}/o/{slug}/settings/billing/"
+
+
+def answer(result: Result, *, done: Outcome) -> dict[str, Any]:
+    """The body for a result that is not a refusal. ``done`` is what the operation does when it is not a replay."""
+    return {
+        "outcome": done.value,
+        "is_replay": result.outcome is Outcome.REPLAYED,
+        "hold_id": result.hold_id,
+        "charge_id": result.charge_id,
+        "amount_nano": result.amount_nano,
+        "amount_usd": _usd(result.amount_nano),
+        "debt_nano": result.debt_nano or 0,
+        "available_nano": result.available_nano,
+        "available_usd": _usd(result.available_nano),
+        "expires_at": instant_text(result.expires_at),
+    }
+
+
+def status_of(result: Result, *, done: Outcome) -> int:
+    """201 for a new hold or charge, 200 for a replay or a void."""
+    return 200 if result.outcome is Outcome.REPLAYED or done is Outcome.VOIDED else 201
+
+
+def refusal(result: Result, *, slug: str, model: str | None = None) -> tuple[int, dict[str, Any]]:
+    """Status and problem for a refused result."""
+    status, code, message = REFUSALS[result.outcome]
+    field = None
+    who_can_fix: tuple[str, ...] = ()
+    if result.outcome is Outcome.PRICE_MISSING:
+        field = "model" if result.detail == model else f"quantities.{result.detail}"
+        message = message.format(detail=result.detail)
+    elif result.outcome is Outcome.OCCURRED_AT_OUT_OF_RANGE:
+        field = "occurred_at"
+    if result.outcome is Outcome.INSUFFICIENT:
+        who_can_fix = who_can_buy()
+    elif code in FIXED_BY_STAFF:
+        who_can_fix = (STAFF,)
+    is_known = result.outcome is not Outcome.ORGANIZATION_UNKNOWN
+    return status, problem(
+        code,
+        message,
+        field=field,
+        needed_nano=result.amount_nano if result.outcome is Outcome.INSUFFICIENT else None,
+        available_nano=result.available_nano if result.outcome is Outcome.INSUFFICIENT else None,
+        who_can_fix=who_can_fix,
+        url=console_url(slug) if is_known else None,
+    )
+
+
+def problem(
+    code: str,
+    message: str,
+    *,
+    field: str | None = None,
+    needed_nano: int | None = None,
+    available_nano: int | None = None,
+    who_can_fix: tuple[str, ...] = (),
+    url: str | None = None,
+) -> dict[str, Any]:
+    """The one shape of a problem."""
+    return {
+        "code": code,
+        "message": message,
+        "field": field,
+        "needed_nano": needed_nano,
+        "needed_usd": _usd(needed_nano),
+        "available_nano": available_nano,
+        "available_usd": _usd(available_nano),
+        "who_can_fix": list(who_can_fix),
+        "console_url": url,
+        # Lack of credit, a missing price and a suspension end by what somebody does, never by waiting.
+        "resets_at": None,
+    }
+
+
+def invalid(error: pydantic.ValidationError, *, skip: int = 0) -> dict[str, Any]:
+    """The problem for a body whose fields are wrong: the first of them, by name. The value itself is not repeated."""
+    return invalid_field(error.errors(include_url=False, include_context=False, include_input=False)[0], skip=skip)
+
+
+def invalid_field(detail: Mapping[str, Any], *, skip: int = 0) -> dict[str, Any]:
+    """The problem for one entry of pydantic's list of errors, ``skip`` parts of its location left out."""
+    path = ".".join(str(part) for part in detail["loc"][skip:] if part != "[key]")
+    field = path.encode("ascii", "backslashreplace").decode("ascii")[:FIELD_LENGTH_MAX] or None
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return problem("invalid", f"{field or 'The body'}: {message}", field=field)
+
+
+def balance(summary: Summary, *, slug: str) -> dict[str, Any]:
+    """The body of the balance."""
+    return {
+        "organization": slug,
+        "balance_nano": summary.balance_nano,
+        "balance_usd": _usd(summary.balance_nano),
+        "held_nano": summary.held_nano,
+        "open_holds": summary.open_holds,
+        "debt_nano": summary.debt_nano,
+        "available_nano": summary.available_nano,
+        "available_usd": _usd(summary.available_nano),
+        "is_blocked": summary.is_blocked,
+        "state": summary.state,
+        "counted_at": instant_text(summary.counted_at),
+        "console_url": console_url(slug),
+    }
+
+
+def respond(request: HttpRequest, status: int, body: dict[str, Any]) -> HttpResponse:
+    """An HTTP answer with the id of the exchange in its body."""
+    content = json.dumps(body | {"request_id": request_id(request)}, separators=(",", ":"))
+    return HttpResponse(content, status=status, content_type="application/json")
+
+
+def respond_problem(request: HttpRequest, status: int, body: dict[str, Any]) -> HttpResponse:
+    """An HTTP answer that says what is wrong."""
+    return respond(request, status, {"error": body})
+
+
+def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
+    """An HTTP answer for what is wrong before any operation began."""
+    return respond_problem(request, status, problem(code, message))
+
+
+def instant_text(at: datetime | None) -> str | None:
+    """An instant as RFC 3339 writes it, in UTC."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else None
+
+
+def _usd(amount_nano: int | None) -> str | None:
+    return None if amount_nano is None else exact_usd(amount_nano)

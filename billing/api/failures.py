@@ -1,0 +1,128 @@
+"""What happens when something is wrong with the request, the database or this program: refused, and never let through.
+
+Whether a database error is worth another try is decided by its SQLSTATE: Django's exception classes don't tell, since
+a failover to read-only is an InternalError like a corrupted index.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import django.db
+from django.core.exceptions import RequestDataTooBig
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+
+from billing.api import answers
+from billing.api.bodies import BodyRefused
+from billing.errors import InvalidUsage
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# Connection lost, insufficient resources, operator intervention, system error: classes of SQLSTATE, appendix A of the
+# PostgreSQL manual. Then: read-only after a failover, serialization, deadlock, lock timeout, idle timeout.
+_PASSING_CLASSES = ("08", "53", "57", "58")
+_PASSING_STATES = frozenset({"25006", "25P03", "40001", "40P01", "55P03"})
+
+
+def is_passing(error: django.db.Error) -> bool:
+    """Whether the same request may succeed a moment later."""
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    if sqlstate is None:
+        # No answer came from a server: the connection failed or broke.
+        return isinstance(error, django.db.OperationalError | django.db.InterfaceError)
+    return sqlstate.startswith(_PASSING_CLASSES) or sqlstate in _PASSING_STATES
+
+
+def once_more_if_disconnected(call: Callable[[], Result]) -> Result:
+    """Call again, once, when the connection that this process had kept is gone, as after a restart of the database.
+
+    Right for idempotent calls only, and every operation of the gate is: a first call whose answer was lost is found by
+    its key.
+    """
+    had_connection = connection.connection is not None
+    try:
+        return call()
+    except django.db.Error:
+        if not had_connection or connection.connection is None or not connection.connection.closed:
+            raise
+        connection.close()
+        return call()
+
+
+def install(gate: NinjaAPI) -> None:
+    """Make every failure an answer in the gate's own shape."""
+    gate.add_exception_handler(ValidationError, _invalid)
+    gate.add_exception_handler(InvalidUsage, _invalid_usage)
+    gate.add_exception_handler(HttpError, _refused_by_framework)
+    gate.add_exception_handler(RequestDataTooBig, _too_large)
+    gate.add_exception_handler(UnreadablePostError, _unreadable)
+    gate.add_exception_handler(django.db.Error, _database_failed)
+    gate.add_exception_handler(Exception, _failed)
+
+
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    detail = error.errors[0]
+    # ("body", "body", field...) and ("query", field): the source and the parameter's name are not the caller's words.
+    skip = 2 if detail["loc"][0] == "body" else 1
+    return answers.respond_problem(request, 422, answers.invalid_field(detail, skip=skip))
+
+
+def _invalid_usage(request: HttpRequest, error: InvalidUsage) -> HttpResponse:
+    return answers.respond_problem(request, 422, answers.problem("invalid", str(error), field=error.field))
+
+
+def _refused_by_framework(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if error.status_code == 401:
+        return no_key(request)
+    refused = error.__cause__
+    if isinstance(refused, BodyRefused):
+        return answers.refuse(
+            request, refused.status, "too_large" if refused.status == 413 else "invalid", str(refused)
+        )
+    return answers.refuse(request, error.status_code, "bad_request", "The request can't be read.")
+
+
+def no_key(request: HttpRequest) -> HttpResponse:
+    """401: no key, an unknown one or a revoked one; which of them is nobody's business."""
+    response = answers.refuse(
+        request, 401, "service_key_invalid", "A valid service key is needed: Authorization: Bearer ck_live_..."
+    )
+    response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _too_large(request: HttpRequest, _: Exception) -> HttpResponse:
+    return answers.refuse(request, 413, "too_large", "The body is too large.")
+
+
+def _unreadable(request: HttpRequest, _: Exception) -> HttpResponse:
+    return answers.refuse(request, 400, "bad_request", "The body ended early.")
+
+
+def _database_failed(request: HttpRequest, error: django.db.Error) -> HttpResponse:
+    if not is_passing(error):
+        return _failed(request, error)
+    logger.warning("request %s: the database is unavailable: %s", answers.request_id(request), type(error).__name__)
+    return unavailable(request)
+
+
+def unavailable(request: HttpRequest) -> HttpResponse:
+    """503: nothing is known to have been done; the same request with the same key is safe to send again."""
+    response = answers.refuse(
+        request, 503, "unavailable", "The gate can't reach its database. Send the same request again in a moment."
+    )
+    response.headers["Retry-After"] = str(answers.RETRY_AFTER_SECONDS)
+    return response
+
+
+def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("request %s failed", answers.request_id(request), exc_info=error)
+    return answers.refuse(
+        request, 500, "internal", "The gate failed. The same request with the same key is safe to send again."
+    )

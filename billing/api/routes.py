@@ -1,0 +1,212 @@
+"""The routes of the gate. Each reads a body, calls one operation and writes its result; nothing is decided here."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import pydantic
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI, Query
+from ninja.security import HttpBearer
+
+from accounts.models import ServiceKey
+from billing.api import answers, failures
+from billing.api.bodies import AuthorizeBody, CaptureBody, ChargeBody, ChargeManyBody, StrictParser, VoidBody
+from billing.api.known import keys, organization_ids
+from billing.credits import metering, queries
+from billing.credits.metering import Outcome, Result
+
+
+class ServiceKeyBearer(HttpBearer):
+    """`Authorization: Bearer ck_live_...`: the key of the platform's gateway, good for every organization."""
+
+    def authenticate(self, request: HttpRequest, token: str) -> ServiceKey | None:
+        """The key, or None when it is unknown or revoked."""
+        return keys.find(token)
+
+
+service_key = ServiceKeyBearer()
+
+
+def needs_service_key(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """The same door for the description of the gate, which ninja serves beside its operations."""
+
+    def guarded(request: HttpRequest, **parameters: Any) -> HttpResponse:
+        try:
+            is_known = service_key(request) is not None
+        except Exception as error:
+            return gate.on_exception(request, error)
+        return view(request, **parameters) if is_known else failures.no_key(request)
+
+    return guarded
+
+
+gate = NinjaAPI(
+    title="Credit gate",
+    version="1",
+    description="Authorize before a request, capture after success, void after failure, report usage in batches.",
+    docs_url=None,
+    docs_decorator=needs_service_key,
+    auth=service_key,
+    parser=StrictParser(),
+)
+failures.install(gate)
+
+_REFUSALS = dict.fromkeys((401, 402, 403, 404, 409, 413, 422, 503), answers.Refusal)
+_RESPONSES: dict[int, Any] = {200: answers.Answer, 201: answers.Answer, **_REFUSALS}
+
+
+@gate.post("/authorize", response=_RESPONSES, summary="Hold credit before a request is served")
+def authorize(request: HttpRequest, body: AuthorizeBody) -> HttpResponse:
+    """Holds the worst case at the price of now: input as known, output at its ceiling. Serve only after a 2xx."""
+
+    def operate(organization_id: int) -> Result:
+        return metering.authorize(
+            organization_id=organization_id, key=body.idempotency_key, usage=body.usage(), ttl_seconds=body.ttl_seconds
+        )
+
+    return _operation(request, body.organization, operate, done=Outcome.AUTHORIZED, model=body.model)
+
+
+@gate.post("/capture", response=_RESPONSES, summary="Charge what a held request used")
+def capture(request: HttpRequest, body: CaptureBody) -> HttpResponse:
+    """Charges the real quantities and gives the rest of the hold back. A stream that broke off is captured with what
+    was delivered. Works after the hold has lapsed, too."""
+
+    def operate(organization_id: int) -> Result:
+        return metering.capture(
+            organization_id=organization_id, hold_id=body.hold_id, key=body.idempotency_key, quantities=body.quantities
+        )
+
+    return _operation(request, body.organization, operate, done=Outcome.CHARGED)
+
+
+@gate.post("/void", response=_RESPONSES, summary="Give a hold back")
+def void(request: HttpRequest, body: VoidBody) -> HttpResponse:
+    """A failed request costs nothing. Voiding twice is voiding once."""
+
+    def operate(organization_id: int) -> Result:
+        return metering.void(organization_id=organization_id, hold_id=body.hold_id)
+
+    return _operation(request, body.organization, operate, done=Outcome.VOIDED)
+
+
+@gate.post("/charge", response=_RESPONSES, summary="Charge at once")
+def charge(request: HttpRequest, body: ChargeBody) -> HttpResponse:
+    """For requests whose cost is known before they are served. Refused when credit lacks."""
+    return _charge(request, body, metering.charge)
+
+
+@gate.post("/usage", response=_RESPONSES, summary="Report usage that was served already")
+def usage(request: HttpRequest, body: ChargeBody) -> HttpResponse:
+    """Charged in full, also without credit: what no credit covers becomes debt, which blocks new authorizations."""
+    return _charge(request, body, metering.report_usage)
+
+
+@gate.post(
+    "/charge_many",
+    response={200: answers.ChargeManyAnswer, **_REFUSALS},
+    summary="Charge up to 1,000 events in one call",
+)
+def charge_many(request: HttpRequest, body: ChargeManyBody) -> HttpResponse:
+    """As single charges in the given order. Each event has its own status; the call itself answers 200."""
+    results: list[dict[str, Any]] = [{} for _ in body.events]
+    charges: list[tuple[int, ChargeBody]] = []
+    for index, raw in enumerate(body.events):
+        try:
+            charges.append((index, ChargeBody.model_validate(raw)))
+        except pydantic.ValidationError as error:
+            results[index] = {"status": 422, "result": None, "error": answers.invalid(error)}
+    ids = failures.once_more_if_disconnected(
+        lambda: organization_ids.by_slug({charge.organization for _, charge in charges})
+    )
+    known = [(index, charge) for index, charge in charges if charge.organization in ids]
+    for index, charge in charges:
+        if charge.organization not in ids:
+            results[index] = _event_answer(UNKNOWN_ORGANIZATION, charge)
+    events = [
+        metering.Event(ids[charge.organization], charge.idempotency_key, charge.usage(), charge.occurred_at)
+        for _, charge in known
+    ]
+    outcomes = failures.once_more_if_disconnected(lambda: metering.charge_many(events)) if events else []
+    for (index, charge), outcome in zip(known, outcomes, strict=True):
+        if outcome.outcome is Outcome.ORGANIZATION_UNKNOWN:
+            organization_ids.forget(charge.organization)
+        results[index] = _event_answer(outcome, charge)
+    _tell_low(event.organization_id for event, outcome in zip(events, outcomes, strict=True) if outcome.is_newly_low)
+    return answers.respond(request, 200, {"results": results})
+
+
+@gate.get("/balance", response={200: answers.BalanceAnswer, **_REFUSALS}, summary="What an organization has")
+def balance(
+    request: HttpRequest, organization: Annotated[str, Query(pattern=r"^[-a-zA-Z0-9_]{1,60}$")]
+) -> HttpResponse:
+    """Live credit, what holds have reserved of it, debt, and what a new request may use, all at one instant."""
+
+    def read() -> queries.Summary | None:
+        ids = organization_ids.by_slug([organization])
+        return queries.summary(organization_id=ids[organization]) if ids else None
+
+    summary = failures.once_more_if_disconnected(read)
+    if summary is None:
+        return _respond(request, UNKNOWN_ORGANIZATION, organization, done=Outcome.CHARGED)
+    return answers.respond(request, 200, answers.balance(summary, slug=organization))
+
+
+UNKNOWN_ORGANIZATION = Result(Outcome.ORGANIZATION_UNKNOWN, None, None, None, None, None, None, False, None)
+
+
+def _charge(request: HttpRequest, body: ChargeBody, charge_function: Callable[..., Result]) -> HttpResponse:
+    def operate(organization_id: int) -> Result:
+        return charge_function(
+            organization_id=organization_id, key=body.idempotency_key, usage=body.usage(), occurred_at=body.occurred_at
+        )
+
+    return _operation(request, body.organization, operate, done=Outcome.CHARGED, model=body.model)
+
+
+def _operation(
+    request: HttpRequest, slug: str, operate: Callable[[int], Result], *, done: Outcome, model: str | None = None
+) -> HttpResponse:
+    """Run one operation for an organization and answer with its result."""
+
+    def attempt() -> Result:
+        ids = organization_ids.by_slug([slug])
+        return operate(ids[slug]) if ids else UNKNOWN_ORGANIZATION
+
+    result = failures.once_more_if_disconnected(attempt)
+    if result.outcome is Outcome.ORGANIZATION_UNKNOWN and result is not UNKNOWN_ORGANIZATION:
+        # The remembered id leads nowhere, as after the database was restored: the slug is read again.
+        organization_ids.forget(slug)
+        result = failures.once_more_if_disconnected(attempt)
+    if result.is_newly_low:
+        _tell_low(organization_ids.by_slug([slug]).values())
+    return _respond(request, result, slug, done=done, model=model)
+
+
+def _respond(
+    request: HttpRequest, result: Result, slug: str, *, done: Outcome, model: str | None = None
+) -> HttpResponse:
+    if result.outcome in answers.REFUSALS:
+        return answers.respond_problem(request, *answers.refusal(result, slug=slug, model=model))
+    return answers.respond(request, answers.status_of(result, done=done), answers.answer(result, done=done))
+
+
+def _event_answer(result: Result, charge: ChargeBody) -> dict[str, Any]:
+    if result.outcome in answers.REFUSALS:
+        status, problem = answers.refusal(result, slug=charge.organization, model=charge.model)
+        return {"status": status, "result": None, "error": problem}
+    status = answers.status_of(result, done=Outcome.CHARGED)
+    return {"status": status, "result": answers.answer(result, done=Outcome.CHARGED), "error": None}
+
+
+def _tell_low(organization: Iterable[int]) -> None:
+    """Wake auto-reload where credit fell below the line. The mark stands in the database: a sweep finds it anyway."""
+    low = dict.fromkeys(organization)
+    if not low:
+        return
+    try:
+        from billing.tasks import attempt_reload, nudge
+    except ImportError:
+        return
+    for organization_id in low:
+        nudge(attempt_reload, organization_id)
