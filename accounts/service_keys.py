@@ -71,7 +71,10 @@ def find(*, key_text: str) -> ServiceKey | None:
 
 
 def revoke(*, service_key: ServiceKey, at: datetime, actor: User | None, request: HttpRequest | None = None) -> bool:
-    """End a key for good; False when it had ended before. Processes that hold a copy notice within their re-read time."""
+    """End a key for good; False when it had ended before.
+
+    A process that keeps a copy notices when it re-reads.
+    """
     with transaction.atomic():
         if not ServiceKey.objects.filter(pk=service_key.pk, revoked_at=None).update(revoked_at=at):
             return False
@@ -86,7 +89,7 @@ def revoke(*, service_key: ServiceKey, at: datetime, actor: User | None, request
 
 
 def mark_used(*, ids: Iterable[int], at: datetime) -> None:
-    """Note that keys were used at ``at``; for batches, since a mark at each request would be a write at each request."""
+    """Note that keys were used at ``at``. For batches: a mark at each request would be a write at each request."""
     ServiceKey.objects.filter(pk__in=list(ids)).update(last_used_at=at)
 
 

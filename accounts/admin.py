@@ -1,0 +1,322 @@
+"""What staff see of people and organizations. Changes go through the use cases, so they are audited like all others."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from accounts import audit, memberships, organizations, outbox, service_keys
+from accounts.forms import MembershipForm, NewOrganizationForm, NewServiceKeyForm, NewUserForm
+from accounts.models import (
+    AuditEvent,
+    AuditOrigin,
+    Membership,
+    Organization,
+    OutboxMessage,
+    ServiceKey,
+    User,
+)
+from accounts.permissions import Role
+
+admin.autodiscover()
+# Staff sign in where everyone does: one page to throttle, one to add a second factor to.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.site_header = "Credit Console, staff"
+admin.site.site_title = "Credit Console"
+admin.site.index_title = "Administration"
+
+
+def staff_of(request: HttpRequest) -> User:
+    """The signed-in member of staff; the admin lets in nobody else."""
+    return cast(User, request.user)
+
+
+class ReadOnly:
+    """Looking only, whatever rights somebody was given."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class MembershipOfUserInline(ReadOnly, admin.TabularInline[Membership, User]):
+    model = Membership
+    fk_name = "user"
+    fields = ("organization", "role", "created_at")
+    readonly_fields = fields
+    show_change_link = True
+    extra = 0
+
+
+class MembershipOfOrganizationInline(ReadOnly, admin.TabularInline[Membership, Organization]):
+    model = Membership
+    fields = ("user", "role", "created_at")
+    readonly_fields = fields
+    show_change_link = True
+    extra = 0
+
+
+@admin.register(User)
+class UserAdmin(admin.ModelAdmin[User]):
+    list_display = ("email", "name", "is_active", "is_staff", "last_login", "created_at")
+    list_filter = ("is_staff", "is_active")
+    search_fields = ("email", "name")
+    ordering = ("email",)
+    inlines = (MembershipOfUserInline,)
+    filter_horizontal = ("groups", "user_permissions")
+    fieldsets = (
+        (None, {"fields": ("email", "name", "is_active", "last_login", "created_at")}),
+        ("Rights as staff", {"fields": ("is_staff", "is_superuser", "groups", "user_permissions")}),
+    )
+    always_readonly: ClassVar = ("email", "last_login", "created_at")
+    rights: ClassVar = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+    def get_form(
+        self, request: HttpRequest, obj: User | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm[User]]:
+        if obj is None:
+            kwargs["form"] = NewUserForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None:
+            return ((None, {"fields": ("email", "name", "is_email_verified")}),)
+        return super().get_fieldsets(request, obj)
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
+        return () if obj is None else self.inlines
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is None:
+            return ()
+        # Only a superuser makes staff, or a member of staff could make themselves one.
+        return self.always_readonly if staff_of(request).is_superuser else self.always_readonly + self.rights
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        # History names users by id. Somebody who leaves may no longer log in.
+        return False
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change:
+            made = User.objects.create_user(
+                obj.email, name=obj.name, is_email_verified=form.cleaned_data["is_email_verified"]
+            )
+            obj.pk, obj._state.adding = made.pk, False
+            action, before = "user.created", None
+        else:
+            saved = User.objects.get(pk=obj.pk)
+            before = {name: getattr(saved, name) for name in ("is_active", "is_staff", "is_superuser")}
+            super().save_model(request, obj, form, change)
+            action = "user.changed"
+        audit.record(
+            organization=None,
+            actor=staff_of(request),
+            action=action,
+            target=f"user:{obj.pk}",
+            before=before,
+            after={name: getattr(obj, name) for name in ("is_active", "is_staff", "is_superuser")},
+            request=request,
+        )
+
+
+@admin.register(Organization)
+class OrganizationAdmin(admin.ModelAdmin[Organization]):
+    list_display = ("name", "slug", "time_zone", "created_at")
+    search_fields = ("name", "slug")
+    inlines = (MembershipOfOrganizationInline,)
+    readonly_fields = ("created_at",)
+
+    def get_form(
+        self, request: HttpRequest, obj: Organization | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm[Organization]]:
+        if obj is None:
+            kwargs["form"] = NewOrganizationForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        if obj is None:
+            return ("name", "slug", "time_zone", "admin")
+        return ("name", "slug", "time_zone", "created_at")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        # The slug stands in links that people have kept.
+        return () if obj is None else ("slug", "created_at")
+
+    def get_prepopulated_fields(self, request: HttpRequest, obj: Organization | None = None) -> Any:
+        return {"slug": ("name",)} if obj is None else {}
+
+    def get_inlines(self, request: HttpRequest, obj: Organization | None) -> Any:
+        return () if obj is None else self.inlines
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
+        if not change:
+            made = organizations.create_organization(
+                name=obj.name,
+                slug=obj.slug,
+                time_zone=obj.time_zone,
+                admin=form.cleaned_data["admin"],
+                actor=staff_of(request),
+                request=request,
+            )
+            obj.pk, obj._state.adding = made.pk, False
+            return
+        saved = Organization.objects.get(pk=obj.pk)
+        super().save_model(request, obj, form, change)
+        audit.record(
+            organization=obj,
+            actor=staff_of(request),
+            action="organization.changed",
+            target=f"organization:{obj.pk}",
+            before={"name": saved.name, "time_zone": saved.time_zone},
+            after={"name": obj.name, "time_zone": obj.time_zone},
+            request=request,
+        )
+
+
+@admin.register(Membership)
+class MembershipAdmin(admin.ModelAdmin[Membership]):
+    form = MembershipForm
+    list_display = ("user", "organization", "role", "created_at")
+    list_filter = ("role",)
+    list_select_related = ("user", "organization")
+    search_fields = ("user__email", "organization__name", "organization__slug")
+    autocomplete_fields = ("user", "organization")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> Any:
+        return () if obj is None else ("organization", "user")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
+        if obj is not None and memberships.is_last_admin(obj):
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        # Members are removed one by one, each through the use case.
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        if change:
+            memberships.change_role(membership=obj, role=Role(obj.role), actor=staff_of(request), request=request)
+        else:
+            made = memberships.add_member(
+                organization=obj.organization,
+                user=obj.user,
+                role=Role(obj.role),
+                actor=staff_of(request),
+                request=request,
+            )
+            obj.pk, obj._state.adding = made.pk, False
+
+    def delete_model(self, request: HttpRequest, obj: Membership) -> None:
+        memberships.remove_member(membership=obj, actor=staff_of(request), request=request)
+
+
+class AuditOriginInline(ReadOnly, admin.StackedInline[AuditOrigin, AuditEvent]):
+    model = AuditOrigin
+    fields = ("ip_address", "user_agent")
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(ReadOnly, admin.ModelAdmin[AuditEvent]):
+    list_display = ("at", "action", "organization", "actor_id", "target")
+    list_filter = ("action",)
+    list_select_related = ("organization",)
+    search_fields = ("action", "target", "organization__slug")
+    date_hierarchy = "at"
+    fields = ("at", "action", "organization", "actor_id", "target", "before", "after")
+    inlines = (AuditOriginInline,)
+    show_full_result_count = False
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(ReadOnly, admin.ModelAdmin[OutboxMessage]):
+    list_display = ("subject", "state", "attempts", "due_at", "created_at", "sent_at", "last_error")
+    list_filter = ("state",)
+    search_fields = ("key", "subject")
+    # Not the body: a mail that waits may hold a link that opens somebody's account.
+    fields = ("key", "recipients", "subject", "state", "attempts", "due_at", "last_error", "created_at", "sent_at")
+    actions = ("send_again",)
+
+    @admin.action(description="Try given-up mails again", permissions=["view"])
+    def send_again(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> None:
+        count = outbox.try_again(queryset, at=timezone.now())
+        audit.record(
+            organization=None,
+            actor=staff_of(request),
+            action="outbox.tried_again",
+            after={"count": count},
+            request=request,
+        )
+        self.message_user(request, f"{count} given-up mails will be tried again.")
+
+
+@admin.register(ServiceKey)
+class ServiceKeyAdmin(admin.ModelAdmin[ServiceKey]):
+    list_display = ("name", "prefix", "created_at", "last_used_at", "revoked_at")
+    search_fields = ("name", "prefix")
+    fields = ("name", "prefix", "created_at", "last_used_at", "revoked_at")
+    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
+    actions = ("revoke",)
+
+    def get_form(
+        self, request: HttpRequest, obj: ServiceKey | None = None, change: bool = False, **kwargs: Any
+    ) -> type[ModelForm[ServiceKey]]:
+        if obj is None:
+            kwargs["form"] = NewServiceKeyForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: ServiceKey | None = None) -> Any:
+        return ("name",) if obj is None else self.fields
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ServiceKey | None = None) -> Any:
+        return () if obj is None else self.readonly_fields
+
+    def has_change_permission(self, request: HttpRequest, obj: ServiceKey | None = None) -> bool:
+        # A key is never edited. The list's actions need this right, single keys are shown read-only.
+        return obj is None and super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: ServiceKey | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ServiceKey, form: Any, change: bool) -> None:
+        issued = service_keys.issue(name=obj.name, actor=staff_of(request), request=request)
+        obj.pk, obj._state.adding = issued.service_key.pk, False
+        obj.prefix = issued.service_key.prefix
+        # Handed to response_add, which ends this request; it is kept nowhere.
+        request.issued_key_text = issued.key_text  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: ServiceKey, post_url_continue: str | None = None) -> HttpResponse:
+        """Show the key here and now. A redirect would have to keep it in the session."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Service key",
+            "opts": self.opts,
+            "service_key": obj,
+            "key_text": request.issued_key_text,  # type: ignore[attr-defined]
+        }
+        response = TemplateResponse(request, "admin/accounts/servicekey/issued.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.action(description="Revoke for good", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ServiceKey]) -> None:
+        at = timezone.now()
+        count = sum(
+            service_keys.revoke(service_key=key, at=at, actor=staff_of(request), request=request) for key in queryset
+        )
+        self.message_user(request, f"{count} keys are revoked.", level=messages.SUCCESS)
