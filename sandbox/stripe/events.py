@@ -1,0 +1,77 @@
+"""Events: an unchangeable snapshot of an object at the moment that something happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sandbox.stripe import API_VERSION
+from sandbox.stripe.errors import ApiError, Fields
+from sandbox.stripe.state import State, new_id
+
+
+class Events:
+    """Records events and hands them to whoever delivers them, in the transaction of the change."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.on_event: list[Callable[[str], None]] = []
+        """Called with the id of each new event, inside the transaction."""
+
+    def emit(
+        self,
+        event_type: str,
+        thing: Fields,
+        *,
+        previous: Fields | None,
+        at: int,
+        request_id: str,
+        idempotency_key: str | None,
+    ) -> None:
+        """Record one event. `previous` are the earlier values of what an update changed."""
+        data: Fields = {"object": thing}
+        if previous is not None:
+            data["previous_attributes"] = previous
+        event: Fields = {
+            "id": new_id("evt"),
+            "object": "event",
+            "api_version": API_VERSION,
+            "created": at,
+            "data": data,
+            "livemode": False,
+            "pending_webhooks": 0,
+            "request": {"id": request_id, "idempotency_key": idempotency_key},
+            "type": event_type,
+        }
+        self._state.add(event)
+        for listener in self.on_event:
+            listener(event["id"])
+
+
+def shown(state: State, event: Fields) -> Fields:
+    """The event as the API shows it now: the number of endpoints that haven't accepted it yet is counted on reading."""
+    rows = state.execute("SELECT state FROM deliveries WHERE event = ?", (event["id"],))
+    return event | {"pending_webhooks": 1 if rows and rows[0][0] != "delivered" else 0}
+
+
+def matches(state: State, event: Fields, parameters: Fields) -> bool:
+    """Whether an event passes the filters `type`, `types` and `delivery_success` of a list request."""
+    wanted = parameters.get("types") or ([parameters["type"]] if parameters.get("type") else [])
+    if wanted and not any(_is_of_type(event["type"], name) for name in wanted):
+        return False
+    if "delivery_success" in parameters:
+        rows = state.execute("SELECT state FROM deliveries WHERE event = ?", (event["id"],))
+        is_delivered = not rows or rows[0][0] == "delivered"
+        return bool(parameters["delivery_success"]) == is_delivered
+    return True
+
+
+def check_filters(parameters: Fields) -> None:
+    """Refuse filters that exclude each other."""
+    if "type" in parameters and "types" in parameters:
+        raise ApiError("You may pass either `type` or `types`, but not both.", param="types")
+    if len(parameters.get("types") or []) > 20:
+        raise ApiError("You may pass at most 20 values in `types`.", param="types")
+
+
+def _is_of_type(event_type: str, name: str) -> bool:
+    return event_type.startswith(name[:-1]) if name.endswith("*") else event_type == name
