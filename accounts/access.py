@@ -81,7 +81,7 @@ def public(reason: str) -> Callable[[AnyView], AnyView]:
 
     def declare(view: AnyView) -> AnyView:
         view.access = Access(audience=Audience.PUBLIC, reason=reason)  # type: ignore[attr-defined]
-        return cast(AnyView, login_not_required(view))
+        return login_not_required(view)
 
     return declare
 

@@ -25,7 +25,6 @@ from accounts.models import (
 )
 from accounts.permissions import Role
 
-admin.autodiscover()
 # Staff sign in where everyone does: one page to throttle, one to add a second factor to.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Credit Console, staff"
@@ -51,7 +50,7 @@ class ReadOnly:
         return False
 
 
-class MembershipOfUserInline(ReadOnly, admin.TabularInline[Membership, User]):
+class MembershipOfUserInline(ReadOnly, admin.TabularInline):
     model = Membership
     fk_name = "user"
     fields = ("organization", "role", "created_at")
@@ -60,7 +59,7 @@ class MembershipOfUserInline(ReadOnly, admin.TabularInline[Membership, User]):
     extra = 0
 
 
-class MembershipOfOrganizationInline(ReadOnly, admin.TabularInline[Membership, Organization]):
+class MembershipOfOrganizationInline(ReadOnly, admin.TabularInline):
     model = Membership
     fields = ("user", "role", "created_at")
     readonly_fields = fields
@@ -69,7 +68,7 @@ class MembershipOfOrganizationInline(ReadOnly, admin.TabularInline[Membership, O
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin[User]):
+class UserAdmin(admin.ModelAdmin):
     list_display = ("email", "name", "is_active", "is_staff", "last_login", "created_at")
     list_filter = ("is_staff", "is_active")
     search_fields = ("email", "name")
@@ -132,7 +131,7 @@ class UserAdmin(admin.ModelAdmin[User]):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(admin.ModelAdmin[Organization]):
+class OrganizationAdmin(admin.ModelAdmin):
     list_display = ("name", "slug", "time_zone", "created_at")
     search_fields = ("name", "slug")
     inlines = (MembershipOfOrganizationInline,)
@@ -189,7 +188,7 @@ class OrganizationAdmin(admin.ModelAdmin[Organization]):
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin[Membership]):
+class MembershipAdmin(admin.ModelAdmin):
     form = MembershipForm
     list_display = ("user", "organization", "role", "created_at")
     list_filter = ("role",)
@@ -226,13 +225,13 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
         memberships.remove_member(membership=obj, actor=staff_of(request), request=request)
 
 
-class AuditOriginInline(ReadOnly, admin.StackedInline[AuditOrigin, AuditEvent]):
+class AuditOriginInline(ReadOnly, admin.StackedInline):
     model = AuditOrigin
     fields = ("ip_address", "user_agent")
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnly, admin.ModelAdmin[AuditEvent]):
+class AuditEventAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("at", "action", "organization", "actor_id", "target")
     list_filter = ("action",)
     list_select_related = ("organization",)
@@ -244,7 +243,7 @@ class AuditEventAdmin(ReadOnly, admin.ModelAdmin[AuditEvent]):
 
 
 @admin.register(OutboxMessage)
-class OutboxMessageAdmin(ReadOnly, admin.ModelAdmin[OutboxMessage]):
+class OutboxMessageAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ("subject", "state", "attempts", "due_at", "created_at", "sent_at", "last_error")
     list_filter = ("state",)
     search_fields = ("key", "subject")
@@ -266,7 +265,7 @@ class OutboxMessageAdmin(ReadOnly, admin.ModelAdmin[OutboxMessage]):
 
 
 @admin.register(ServiceKey)
-class ServiceKeyAdmin(admin.ModelAdmin[ServiceKey]):
+class ServiceKeyAdmin(admin.ModelAdmin):
     list_display = ("name", "prefix", "created_at", "last_used_at", "revoked_at")
     search_fields = ("name", "prefix")
     fields = ("name", "prefix", "created_at", "last_used_at", "revoked_at")

@@ -32,7 +32,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
         }
         mail: EmailMultiAlternatives = self.render_mail(template_prefix, email, full)
         outbox.send_mail_later(
-            to=mail.to, subject=mail.subject, body=str(mail.body), key=f"{template_prefix.rpartition('/')[2]}:{uuid4()}"
+            to=mail.to,
+            subject=str(mail.subject),
+            body=str(mail.body),
+            key=f"{template_prefix.rpartition('/')[2]}:{uuid4()}",
         )
 
     def get_reset_password_from_key_url(self, key: str) -> str:

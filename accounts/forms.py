@@ -11,7 +11,7 @@ from accounts.models import Membership, Organization, ServiceKey, User
 from accounts.permissions import Role
 
 
-class NewUserForm(forms.ModelForm[User]):
+class NewUserForm(forms.ModelForm):
     """A new person without a password: they choose it by "Forgotten?", so that nobody else ever knew one."""
 
     is_email_verified = forms.BooleanField(
@@ -26,7 +26,7 @@ class NewUserForm(forms.ModelForm[User]):
         fields = ("email", "name")
 
 
-class NewOrganizationForm(forms.ModelForm[Organization]):
+class NewOrganizationForm(forms.ModelForm):
     """A new organization with its first Admin."""
 
     admin = forms.ModelChoiceField(
@@ -38,7 +38,7 @@ class NewOrganizationForm(forms.ModelForm[Organization]):
         fields = ("name", "slug", "time_zone")
 
 
-class MembershipForm(forms.ModelForm[Membership]):
+class MembershipForm(forms.ModelForm):
     """A member's role; refuses to take the last Admin from an organization."""
 
     class Meta:
@@ -55,7 +55,7 @@ class MembershipForm(forms.ModelForm[Membership]):
         return cleaned
 
 
-class NewServiceKeyForm(forms.ModelForm[ServiceKey]):
+class NewServiceKeyForm(forms.ModelForm):
     """A new key for the gateway; its text is made by the use case."""
 
     class Meta:

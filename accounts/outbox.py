@@ -90,7 +90,8 @@ def try_again(messages: QuerySet[OutboxMessage], *, at: datetime) -> int:
 
 def backoff(attempts: int) -> timedelta:
     """How long to wait after the given number of failed tries: doubling, at most six hours."""
-    return min(BACKOFF_FIRST * 2 ** min(attempts - 1, 20), BACKOFF_MAX)
+    doublings: int = min(attempts - 1, 20)
+    return min(BACKOFF_FIRST * (1 << doublings), BACKOFF_MAX)
 
 
 def _claim(*, at: datetime, limit: int) -> list[OutboxMessage]:

@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower, Now
 
 
-class LowercaseEmailField(models.EmailField):
+class LowercaseEmailField(models.EmailField):  # type: ignore[type-arg]  # It takes no arguments when it runs.
     """An e-mail field that compares and stores in lower case, so that a plain unique index also ignores case."""
 
     def to_python(self, value: Any) -> Any:
@@ -99,4 +99,4 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
     def get_short_name(self) -> str:
-        return self.name.split(" ")[0] if self.name else self.email
+        return str(self.name or self.email).split(" ")[0]
