@@ -16,6 +16,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
     if len(sys.argv) > 1 and sys.argv[1] in OWNER_COMMANDS and os.environ.get("MIGRATE_DATABASE_URL"):
         os.environ["DATABASE_URL"] = os.environ["MIGRATE_DATABASE_URL"]
+        os.environ["IS_OWNER_COMMAND"] = "true"
 
     from django.core.management import execute_from_command_line
 

@@ -17,8 +17,10 @@ class ConsoleConfig(AppConfig):
     name = "console"
 
     def ready(self) -> None:
-        """Connect the post-migrate work to billing, the last app with models; Django skips apps without."""
+        """Register the checks and connect the post-migrate work to billing, the last app with models; Django skips apps without."""
         from console import access_table  # noqa: F401  # Registers the check that every route declares its access.
+
+        from console import access_table, checks  # noqa: F401  (importing registers their checks, and needs the models)
 
         post_migrate.connect(grant_runtime_rights, sender=apps.get_app_config("billing"))
 

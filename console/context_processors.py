@@ -25,7 +25,5 @@ def shell(request: HttpRequest) -> dict[str, Any]:
         "navigation": SimpleLazyObject(lambda: navigation.groups_for(membership, path=request.path))
         if membership
         else [],
-        # Where the purse leads: the first page that the role may use, which for Developers is Usage.
-        "landing_url": navigation.landing_url(membership) if membership else None,
         "memberships": SimpleLazyObject(lambda: queries.memberships_of(user=user)) if user is not None else [],
     }

@@ -17,3 +17,7 @@ settings.ROOT_URLCONF = "console.gateway_urls"
 settings.MIDDLEWARE = settings.GATE_MIDDLEWARE
 
 application = WSGIHandler()
+
+from console.checks import refuse_excess_rights  # noqa: E402  (the apps are loaded above)
+
+refuse_excess_rights()

@@ -11,7 +11,9 @@ PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=
 SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
 
 
-def browser_policy(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+def browser_policy(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
     """Switch off browser features that no page uses, and keep signed-in pages out of every cache."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:

@@ -133,7 +133,9 @@ def refuse_mixed_stripe() -> None:
         raise ImproperlyConfigured("STRIPE_API_BASE names a stand-in, so STRIPE_JS_URL must be on this machine too.")
     is_live = STRIPE_SECRET_KEY.startswith(("sk_live", "rk_live"))
     if STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY and is_live != STRIPE_PUBLISHABLE_KEY.startswith("pk_live"):
-        raise ImproperlyConfigured("STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY are of different modes, live and test.")
+        raise ImproperlyConfigured(
+            "STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY are of different modes, live and test."
+        )
     if not DEBUG and not (STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET):
         raise ImproperlyConfigured(
             "STRIPE_SECRET_KEY, STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET are needed: without the last one, "
@@ -180,7 +182,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
 ]
 # The gate knows no browser: no session, no cookie, no page. console.gateway_wsgi puts this in MIDDLEWARE's place.
-GATE_MIDDLEWARE = ["django.middleware.security.SecurityMiddleware"]
+GATE_MIDDLEWARE = ["billing.api.envelope.envelope", "django.middleware.security.SecurityMiddleware"]
 
 ROOT_URLCONF = "console.urls"
 WSGI_APPLICATION = "console.wsgi.application"
@@ -197,6 +199,8 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "console.context_processors.shell",
+                "billing.context_processors.purse",
+                "billing.context_processors.purse",
             ],
         },
     }
@@ -204,7 +208,9 @@ TEMPLATES: list[dict[str, Any]] = [
 
 # --- Database --------------------------------------------------------------------------------------------------------
 
-# The runtime role, which owns nothing. manage.py puts MIGRATE_DATABASE_URL in its place for the commands that migrate.
+# The runtime role, which owns nothing. manage.py puts MIGRATE_DATABASE_URL in its place for the commands that migrate,
+# and says so by IS_OWNER_COMMAND; the processes that serve ignore that word and refuse an owner's role in any case.
+IS_OWNER_COMMAND: bool = env.bool("IS_OWNER_COMMAND", default=False)
 DATABASES: dict[str, dict[str, Any]] = {"default": env.db_url_config(required("DATABASE_URL"))}
 DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 5
 DATABASES["default"].update(CONN_MAX_AGE=600, CONN_HEALTH_CHECKS=True, TIME_ZONE="UTC", ATOMIC_REQUESTS=False)
@@ -348,6 +354,9 @@ for entry in CELERY_BEAT_SCHEDULE.values():
     entry.setdefault("options", {})["expires"] = entry["schedule"].total_seconds()
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
+
+# Which kind of process this is: web, gate, worker or beat. It appears in what is sent to Stripe, beside the version.
+PROCESS_NAME: str = env.str("PROCESS_NAME", default="")
 
 LOGGING: dict[str, Any] = {
     "version": 1,

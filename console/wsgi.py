@@ -7,3 +7,7 @@ from django.core.wsgi import get_wsgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 
 application = get_wsgi_application()
+
+from console.checks import refuse_excess_rights  # noqa: E402  (the apps are loaded by the line above)
+
+refuse_excess_rights()
