@@ -6,14 +6,17 @@ An event holds ids and plain values, never a name, an address or a secret; calle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.http import HttpRequest
 
 from accounts.models import AuditEvent, AuditOrigin, Organization, User
+
+if TYPE_CHECKING:
+    from allauth.account.models import EmailAddress
 
 USER_AGENT_LENGTH = 400
 
@@ -95,3 +98,28 @@ def record_failed_sign_in(
         target=f"user:{user.pk}" if user else "",
         request=request,
     )
+
+
+def record_own_change(*, action: str) -> Callable[..., None]:
+    """A receiver for one of allauth's signals about what people change on their own account."""
+
+    def receive(
+        sender: object,
+        request: HttpRequest | None = None,
+        user: User | None = None,
+        email_address: EmailAddress | None = None,
+        **_: Any,
+    ) -> None:
+        if user is None and email_address is not None:
+            user = email_address.user
+        is_theirs = request is not None and request.user == user
+        record(
+            organization=None,
+            # A link from a mail works without being signed in; nobody but its recipient is known to have acted then.
+            actor=user if is_theirs else None,
+            action=action,
+            target=f"user:{user.pk}" if user is not None else "",
+            request=request,
+        )
+
+    return receive

@@ -93,7 +93,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         ]
 
     def __str__(self) -> str:
-        return self.email
+        return str(self.email)
 
     def get_full_name(self) -> str:
         return self.name or self.email

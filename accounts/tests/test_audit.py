@@ -1,0 +1,102 @@
+"""History: written for every change, readable for ever, changeable by nobody."""
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from django.db.utils import ProgrammingError
+from django.test import RequestFactory
+
+from accounts import audit
+from accounts.models import AuditEvent, AuditOrigin, User
+from accounts.tests import cast
+
+CHANGES = (
+    "UPDATE accounts_auditevent SET action = 'x'",
+    "DELETE FROM accounts_auditevent",
+    "TRUNCATE accounts_auditevent CASCADE",
+)
+
+
+@pytest.mark.django_db
+def test_an_event_tells_who_what_where():
+    organization, user = cast.organization(), cast.person()
+    request = RequestFactory().get("/", headers={"User-Agent": "Browser/1 " + "x" * 900}, REMOTE_ADDR="192.0.2.7")
+    event = audit.record(
+        organization=organization,
+        actor=user,
+        action="thing.changed",
+        target="thing:1",
+        before={"a": 1},
+        after={"a": 2},
+        request=request,
+    )
+    event.refresh_from_db()
+    assert (event.organization, event.actor, event.action, event.target) == (
+        organization,
+        user,
+        "thing.changed",
+        "thing:1",
+    )
+    assert (event.before, event.after) == ({"a": 1}, {"a": 2})
+    assert event.origin.ip_address == "192.0.2.7"
+    assert len(event.origin.user_agent) == 400
+
+
+@pytest.mark.django_db
+def test_an_event_rolls_back_with_the_change_it_tells_of():
+    with pytest.raises(RuntimeError), transaction.atomic():
+        audit.record(organization=None, actor=None, action="thing.changed")
+        raise RuntimeError
+    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("sql", [*CHANGES, "ALTER TABLE accounts_auditevent DISABLE TRIGGER ALL"])
+def test_the_runtime_role_cannot_change_history(sql):
+    audit.record(organization=None, actor=None, action="thing.changed")
+    with pytest.raises(ProgrammingError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql)
+    assert AuditEvent.objects.get().action == "thing.changed"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("sql", CHANGES)
+def test_the_triggers_stop_even_the_owner_of_the_table(sql, owner_connection):
+    audit.record(organization=None, actor=None, action="thing.changed")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="immutable"):
+        owner_connection.execute(sql)
+    assert AuditEvent.objects.get().action == "thing.changed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_person_can_be_erased_without_touching_history():
+    user = cast.person()
+    event = audit.record(organization=None, actor=user, action="thing.changed", request=RequestFactory().get("/"))
+    AuditOrigin.objects.filter(event=event).delete()
+    user_id = user.pk
+    User.objects.filter(pk=user_id).delete()
+    event = AuditEvent.objects.get(pk=event.pk)
+    assert (event.actor_id, event.action) == (user_id, "thing.changed")
+
+
+@pytest.mark.parametrize(
+    ("proxy_count", "forwarded", "expected"),
+    [
+        (0, "203.0.113.5", "192.0.2.7"),
+        (1, "203.0.113.5", "203.0.113.5"),
+        (1, "198.51.100.1, 203.0.113.5", "203.0.113.5"),
+        (2, "198.51.100.1, 203.0.113.5, 10.0.0.1", "203.0.113.5"),
+        (2, "10.0.0.1", None),
+        (1, "<script>", None),
+        (1, "", None),
+    ],
+)
+def test_a_client_cannot_choose_the_address_it_is_recorded_with(settings, proxy_count, forwarded, expected):
+    settings.TRUSTED_PROXY_COUNT = proxy_count
+    request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded}, REMOTE_ADDR="192.0.2.7")
+    assert audit.client_address(request) == expected
+
+
+def test_a_unix_socket_has_no_address(settings):
+    settings.TRUSTED_PROXY_COUNT = 0
+    assert audit.client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None
