@@ -7,10 +7,11 @@ transaction that their caller has open. The hot ones are in :mod:`billing.credit
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import connection, transaction
 
-from billing.errors import OrganizationUnknown
+from billing.errors import OrganizationUnknown, Refused
 from billing.models import CreditLot
 
 
@@ -76,23 +77,27 @@ def grant(
     label: str = "",
     reason: str = "",
     actor_id: int | None = None,
+    grant_key: UUID | None = None,
 ) -> Granted:
-    """Add a lot; debt is paid from it at once. A purchase is granted once, whoever calls again.
+    """Add a lot; debt is paid from it at once. A purchase or a ``grant_key`` is granted once, whoever calls again.
 
     ``expires_at`` defaults to the calendar anniversary of now in UTC (29 February: 28 February).
 
     Raises:
         OrganizationUnknown: there is no such organization.
+        Refused: ``grant_key`` has granted something else before.
         IntegrityError: the amount is not positive, or a constraint of the kind is not met.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "select * from credits_grant(%s, %s, %s, %s, %s, %s, %s, %s)",
-            [organization_id, str(kind), amount_nano, expires_at, purchase_id, label, reason, actor_id],
+            "select * from credits_grant(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [organization_id, str(kind), amount_nano, expires_at, purchase_id, label, reason, actor_id, grant_key],
         )
         outcome, lot_id, effective_at, ends_at = cursor.fetchone()
     if outcome == "organization_unknown":
         raise OrganizationUnknown(f"organization {organization_id}")
+    if outcome == "conflict":
+        raise Refused(f"This key has granted lot {lot_id} already, with other content.", code="conflict")
     return Granted(lot_id=lot_id, effective_at=effective_at, expires_at=ends_at, is_replay=outcome == "replayed")
 
 

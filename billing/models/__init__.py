@@ -1,4 +1,5 @@
 from .auto_reload import AutoReload, AutoReloadConsent
+from .billing_accounts import BillingAccount
 from .ledger import Charge, CreditAccount, CreditLot, Hold, LedgerEntry
 from .payment_methods import CardSetup, PaymentMethod, StripeCustomer
 from .prices import Price, PricedModel, PriceVersion, Surface, TokenClass
@@ -8,6 +9,7 @@ from .stripe_events import StripeEvent
 __all__ = [
     "AutoReload",
     "AutoReloadConsent",
+    "BillingAccount",
     "CardSetup",
     "Charge",
     "CreditAccount",

@@ -73,6 +73,7 @@ class CreditLot(models.Model):
     label = models.CharField(max_length=80, blank=True, default="", help_text="What the customer reads.")
     reason = models.CharField(max_length=500, blank=True, default="", help_text="Why staff gave it. Staff only.")
     actor_id = models.BigIntegerField(null=True, help_text="The user who caused it; empty for the system.")
+    grant_key = models.UUIDField(null=True, help_text="Made when staff's form was rendered: one key, one lot.")
     # A generated column, because an index predicate on remaining_nano itself would end HOT updates of the lot.
     is_open = models.GeneratedField(
         expression=Q(remaining_nano__gt=0), output_field=models.BooleanField(), db_persist=True
@@ -107,6 +108,11 @@ class CreditLot(models.Model):
                 condition=Q(purchase__isnull=False),
                 name="lot_one_per_purchase",
             ),
+            models.UniqueConstraint(
+                fields=["organization", "grant_key"],
+                condition=Q(grant_key__isnull=False),
+                name="lot_one_per_grant_key",
+            ),
         ]
         indexes = [
             models.Index(
@@ -120,6 +126,7 @@ class CreditLot(models.Model):
             models.Index(fields=["expires_at", "organization"], condition=Q(is_open=True), name="lot_due"),
             models.Index(fields=["organization", "-id"], name="lot_newest"),
         ]
+        permissions = [("give_promotional_credit", "Can give promotional credit")]
 
     def __str__(self) -> str:
         return f"Lot {self.pk}"

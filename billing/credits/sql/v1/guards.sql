@@ -44,9 +44,9 @@ create function public.credits__guard_lot() returns trigger
 language plpgsql as $$
 begin
   if tg_op = 'UPDATE' and (new.id, new.organization_id, new.kind, new.granted_nano, new.effective_at, new.expires_at,
-      new.purchase_id, new.label, new.reason, new.actor_id)
+      new.purchase_id, new.label, new.reason, new.actor_id, new.grant_key)
     is not distinct from (old.id, old.organization_id, old.kind, old.granted_nano, old.effective_at, old.expires_at,
-      old.purchase_id, old.label, old.reason, old.actor_id)
+      old.purchase_id, old.label, old.reason, old.actor_id, old.grant_key)
   then
     return new;
   end if;
