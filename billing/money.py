@@ -14,6 +14,7 @@ NANO_PER_SUB_CENT_DIGIT = NANO_PER_USD // 10_000
 UNITS_PER_PRICE = 1_000_000
 
 _DOLLARS = re.compile(r"\A\$?(?P<dollars>[0-9]{1,9})(?:\.(?P<cents>[0-9]{1,2}))?\Z", re.ASCII)
+_PRICE = re.compile(r"\A\$?(?P<dollars>[0-9]{1,6})(?:\.(?P<nano>[0-9]{1,9}))?\Z", re.ASCII)
 
 
 def nano_from_cents(amount_cents: int) -> int:
@@ -96,3 +97,19 @@ def exact_usd(amount_nano: int) -> str:
     return f"{'-' if amount_nano < 0 else ''}{dollars}.{nano:09d}"
 
 
+def nano_from_text(text: str) -> int:
+    """Parse an amount in dollars with up to nine decimals ("3", "0.30", "$0.000000001") into nano-USD, exactly.
+
+    Raises:
+        ValueError: the text is no such amount.
+    """
+    match = _PRICE.match(text.strip())
+    if match is None:
+        raise ValueError("not an amount in dollars with at most nine decimals")
+    return int(match["dollars"]) * NANO_PER_USD + int((match["nano"] or "0").ljust(9, "0"))
+
+
+def plain_usd(amount_nano: int) -> str:
+    """Write an amount, not negative, with as many decimals as it needs and at least two: "3.00", "0.000000001"."""
+    dollars, nano = divmod(amount_nano, NANO_PER_USD)
+    return f"{dollars}.{f'{nano:09d}'.rstrip('0').ljust(2, '0')}"

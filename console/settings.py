@@ -75,6 +75,8 @@ else:
 
 PURCHASE_MINIMUM_CENTS: int = env.int("PURCHASE_MINIMUM_CENTS", default=500)
 PURCHASE_MAXIMUM_CENTS: int = env.int("PURCHASE_MAXIMUM_CENTS", default=1_000_000)
+# The most that staff can give as promotional credit at once.
+PROMOTIONAL_CREDIT_MAXIMUM_CENTS: int = env.int("PROMOTIONAL_CREDIT_MAXIMUM_CENTS", default=1_000_000)
 
 
 def refuse_unsafe_settings() -> None:

@@ -1,0 +1,85 @@
+"""Credit that staff give: always with a reason, always by somebody, once for each form. It never takes credit away."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts import audit
+from accounts.models import Organization, User
+from billing.credits import ledger
+from billing.errors import Refused
+from billing.models import CreditLot
+from billing.money import dollars_text, nano_from_cents
+
+LABEL_LENGTH_MAX: Final = 80
+REASON_LENGTH_MIN: Final = 10
+REASON_LENGTH_MAX: Final = 500
+LASTS_AT_MOST: Final = timedelta(days=5 * 366)
+
+
+def check(*, amount_cents: int, expires_at: datetime, label: str, reason: str, at: datetime) -> None:
+    """Refuse what may not be given, so that a form can say so before anything is confirmed.
+
+    ``label`` is what the customer reads, ``reason`` is for staff only.
+
+    Raises:
+        Refused: ``field`` is the argument that won't do.
+    """
+    most_cents = settings.PROMOTIONAL_CREDIT_MAXIMUM_CENTS
+    if not 0 < amount_cents <= most_cents:
+        raise Refused(f"Give from $0.01 to {dollars_text(most_cents)}.", code="amount", field="amount_cents")
+    if not at < expires_at <= at + LASTS_AT_MOST:
+        raise Refused("It must end in the future, within five years.", code="expires_at", field="expires_at")
+    if not 0 < len(label.strip()) <= LABEL_LENGTH_MAX or not label.isprintable():
+        raise Refused(
+            f"Write one line of at most {LABEL_LENGTH_MAX} characters for the customer.", code="label", field="label"
+        )
+    if not REASON_LENGTH_MIN <= len(reason.strip()) <= REASON_LENGTH_MAX or "\x00" in reason:
+        raise Refused(
+            f"Say why, in {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.", code="reason", field="reason"
+        )
+
+
+def give_promotional_credit(
+    *,
+    organization: Organization,
+    amount_cents: int,
+    expires_at: datetime,
+    label: str,
+    reason: str,
+    actor: User,
+    grant_key: UUID,
+    request: HttpRequest | None = None,
+) -> ledger.Granted:
+    """Give promotional credit, spendable at once; debt is paid from it first. The same key gives once, whoever repeats.
+
+    Raises:
+        Refused: as :func:`check`, or the key has given something else before (``conflict``).
+    """
+    with transaction.atomic():
+        account = ledger.lock(organization_id=organization.pk)
+        check(amount_cents=amount_cents, expires_at=expires_at, label=label, reason=reason, at=account.locked_at)
+        granted = ledger.grant(
+            organization_id=organization.pk,
+            kind=CreditLot.Kind.PROMOTIONAL,
+            amount_nano=nano_from_cents(amount_cents),
+            expires_at=expires_at,
+            label=label,
+            reason=reason,
+            actor_id=actor.pk,
+            grant_key=grant_key,
+        )
+        if not granted.is_replay:
+            audit.record(
+                organization=organization,
+                actor=actor,
+                action="promotional_credit.given",
+                target=f"lot:{granted.lot_id}",
+                after={"amount_cents": amount_cents, "expires_at": granted.expires_at.isoformat()},
+                request=request,
+            )
+    return granted
