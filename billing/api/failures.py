@@ -6,7 +6,7 @@ a failover to read-only is an InternalError like a corrupted index.
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import django.db
 from django.core.exceptions import RequestDataTooBig
@@ -57,13 +57,17 @@ def once_more_if_disconnected(call: Callable[[], Result]) -> Result:
 
 def install(gate: NinjaAPI) -> None:
     """Make every failure an answer in the gate's own shape."""
-    gate.add_exception_handler(ValidationError, _invalid)
-    gate.add_exception_handler(InvalidUsage, _invalid_usage)
-    gate.add_exception_handler(HttpError, _refused_by_framework)
-    gate.add_exception_handler(RequestDataTooBig, _too_large)
-    gate.add_exception_handler(UnreadablePostError, _unreadable)
-    gate.add_exception_handler(django.db.Error, _database_failed)
-    gate.add_exception_handler(Exception, _failed)
+    handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+        ValidationError: _invalid,
+        InvalidUsage: _invalid_usage,
+        HttpError: _refused_by_framework,
+        RequestDataTooBig: _too_large,
+        UnreadablePostError: _unreadable,
+        django.db.Error: _database_failed,
+        Exception: _failed,
+    }
+    for kind, handler in handlers.items():
+        gate.add_exception_handler(kind, handler)
 
 
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
