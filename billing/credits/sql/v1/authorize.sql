@@ -6,7 +6,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   a public.billing_creditaccount;
   v_hold public.billing_hold;
-  v_fingerprint bytea := credits__fingerprint('authorize', p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds::text);
+  v_fingerprint bytea := credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds::text);
   v_now timestamptz;
   v_version bigint;
   v_cost record;
@@ -26,13 +26,13 @@ begin
     raise exception 'a hold lasts from 1 second to 60 minutes' using errcode = '22023';
   end if;
   v_now := credits_clock();
+  v_was_low := a.low_at;
   a := credits__lapse(a, v_now);
   v_version := credits__price_version(p_model, v_now);
   if v_version is null then return credits__refused('price_missing', p_detail => p_model); end if;
   select * into v_cost from credits__cost(v_version, p_quantities);
   if v_cost.missing is not null then return credits__refused('price_missing', p_detail => v_cost.missing); end if;
   v_available := credits__available_nano(a, v_now);
-  v_was_low := a.low_at;
   -- Nothing available refuses a request of any size, so that an organization without credit can't start a free one.
   if v_available < v_cost.amount_nano or v_available <= 0 then
     a := credits__mark_low(a, v_now, true);
@@ -50,6 +50,6 @@ begin
     v_available - v_cost.amount_nano)
   returning * into v_hold;
   perform credits__save(a);
-  return row('authorized', v_hold.id, null, v_hold.amount_nano, 0, v_hold.available_after_nano, v_hold.expires_at, false,
-    null)::credits_result;
+  return row('authorized', v_hold.id, null, v_hold.amount_nano, 0, v_hold.available_after_nano, v_hold.expires_at,
+    a.low_at is distinct from v_was_low, null)::credits_result;
 end $$;

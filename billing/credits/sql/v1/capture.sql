@@ -8,7 +8,7 @@ declare
   a public.billing_creditaccount;
   h billing_hold;
   v_charge record;
-  v_fingerprint bytea := credits__fingerprint('capture', '', '', '', p_quantities, p_hold::text);
+  v_fingerprint bytea := credits__fingerprint('capture', p_key, '', '', '', p_quantities, p_hold::text);
   v_now timestamptz;
   v_cost record;
   v_part bigint;
@@ -66,7 +66,7 @@ begin
   end loop;
   a := credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
   a := credits__owe(a, case when h.state = 'lapsed' then 'late_capture' else 'overshoot' end, v_debt, 'charge', v_id, v_now);
-  a := credits__give_back(a, v_back_ids, v_back_amounts, h.id, v_now);
+  a := credits__give_back(a, v_back_ids, v_back_amounts, h, v_now);
   a := credits__pay_debt(a, 'hold', h.id, v_now);
   update billing_hold set state = 'captured', settled_at = v_now where id = h.id;
   v_available := credits__available_nano(a, v_now);

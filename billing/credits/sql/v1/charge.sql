@@ -8,7 +8,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   a public.billing_creditaccount;
   v_charge record;
-  v_fingerprint bytea := credits__fingerprint(p_operation, p_model, p_surface, p_key_ref, p_quantities,
+  v_fingerprint bytea := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
     (extract(epoch from p_started_at) * 1000000)::bigint::text);
   v_now timestamptz;
   v_started_at timestamptz;
@@ -35,14 +35,14 @@ begin
   if v_started_at < v_now - interval '35 days' or v_started_at > v_now + interval '5 minutes' then
     return credits__refused('occurred_at_out_of_range');
   end if;
+  v_was_low := a.low_at;
   a := credits__lapse(a, v_now);
   v_version := credits__price_version(p_model, v_started_at);
   if v_version is null then return credits__refused('price_missing', p_detail => p_model); end if;
   select * into v_cost from credits__cost(v_version, p_quantities);
   if v_cost.missing is not null then return credits__refused('price_missing', p_detail => v_cost.missing); end if;
   v_available := credits__available_nano(a, v_now);
-  v_was_low := a.low_at;
-  if p_operation = 'charge' and v_available < v_cost.amount_nano then
+  if p_operation = 'charge' and (v_available < v_cost.amount_nano or v_available <= 0) then
     a := credits__mark_low(a, v_now, true);
     if a.low_at is distinct from v_was_low then perform credits__save(a); end if;
     return credits__refused('insufficient', v_cost.amount_nano, v_available, null, a.low_at is distinct from v_was_low);

@@ -14,6 +14,13 @@ begin
   a := credits__lock(p_organization);
   if a.organization_id is null then outcome := 'organization_unknown'; return; end if;
   if p_purchase is not null then
+    if not exists (
+      select 1 from billing_purchase p
+      where p.id = p_purchase and p.organization_id = p_organization and p.credit_nano = p_amount
+    ) then
+      raise exception 'organization % has no purchase % of this much credit', p_organization, p_purchase
+        using errcode = '23514';
+    end if;
     select * into v_lot from billing_creditlot l where l.organization_id = p_organization and l.purchase_id = p_purchase;
     if found then
       outcome := 'replayed'; lot_id := v_lot.id; effective_at := v_lot.effective_at; expires_at := v_lot.expires_at;
@@ -24,7 +31,9 @@ begin
     select * into v_lot from billing_creditlot l where l.organization_id = p_organization and l.grant_key = p_grant_key;
     if found then
       outcome := case when (v_lot.kind, v_lot.granted_nano, v_lot.expires_at, v_lot.label, v_lot.reason)
-        is not distinct from (p_kind, p_amount, p_expires_at, p_label, p_reason) then 'replayed' else 'conflict' end;
+        is not distinct from (p_kind, p_amount,
+          coalesce(p_expires_at, (v_lot.effective_at at time zone 'UTC' + interval '1 year') at time zone 'UTC'),
+          p_label, p_reason) then 'replayed' else 'conflict' end;
       lot_id := v_lot.id; effective_at := v_lot.effective_at; expires_at := v_lot.expires_at;
       return;
     end if;
@@ -39,7 +48,7 @@ begin
   returning * into v_lot;
   a.unreserved_nano := a.unreserved_nano + p_amount;
   a := credits__append(a, 'grant', v_lot.id, p_amount, case when p_purchase is null then 'lot' else 'purchase' end,
-    coalesce(p_purchase, v_lot.id), p_actor, v_now, v_now);
+    coalesce(p_purchase, v_lot.id), p_actor, v_now, v_now, credits__lot_terms(v_lot));
   a := credits__pay_debt(a, 'lot', v_lot.id, v_now);
   perform credits__save(a);
   outcome := 'granted'; lot_id := v_lot.id; effective_at := v_lot.effective_at; expires_at := v_lot.expires_at;

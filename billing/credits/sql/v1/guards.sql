@@ -22,6 +22,8 @@ for each statement execute function public.credits__refuse_change();
 
 create trigger reload_consent_immutable before update or delete on public.billing_autoreloadconsent
 for each row execute function public.credits__refuse_change();
+create trigger reload_consent_not_truncated before truncate on public.billing_autoreloadconsent
+for each statement execute function public.credits__refuse_change();
 
 -- Of a price version only its end may still be set, once: past charges are never priced anew.
 create function public.credits__guard_price_version() returns trigger

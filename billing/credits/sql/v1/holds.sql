@@ -1,5 +1,6 @@
 -- A hold lapses by predicate. The first operation that comes by gives it back; until then reads count it as given
--- back. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there.
+-- back. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there. What came
+-- back to ended lots is an expiry like any other, so the line of auto-reload is looked at here too.
 create function public.credits__lapse(
   a public.billing_creditaccount, p_at timestamptz, p_except bigint default null
 ) returns public.billing_creditaccount
@@ -15,12 +16,15 @@ begin
       and id is distinct from p_except
     order by expires_at, id
   loop
-    a := public.credits__give_back(a, v_hold.lot_ids, v_hold.lot_amounts_nano, v_hold.id, p_at);
+    a := public.credits__give_back(a, v_hold.lot_ids, v_hold.lot_amounts_nano, v_hold, p_at);
     update public.billing_hold set state = 'lapsed', settled_at = p_at where id = v_hold.id;
     a := public.credits__pay_debt(a, 'hold', v_hold.id, p_at);
     v_lapsed := true;
   end loop;
-  if v_lapsed then perform public.credits__save(a); end if;
+  if v_lapsed then
+    a := public.credits__mark_low(a, p_at);
+    perform public.credits__save(a);
+  end if;
   return a;
 end $$;
 

@@ -15,7 +15,10 @@ language plpgsql stable as $$
 declare
   v_sum numeric;
 begin
-  if exists (select 1 from jsonb_each_text(p_quantities) q where q.value !~ '^[0-9]{1,10}$' or q.value::bigint > 1000000000) then
+  if exists (
+    select 1 from jsonb_each_text(p_quantities) q
+    where coalesce(q.value, '') !~ '^[0-9]{1,10}$' or q.value::bigint > 1000000000
+  ) then
     raise exception 'quantities must be integers from 0 to 1000000000' using errcode = '22023';
   end if;
   select sum(q.value::numeric * p.price_nano_per_million),
@@ -23,5 +26,6 @@ begin
   into v_sum, missing
   from jsonb_each_text(p_quantities) q
   left join public.billing_price p on p.version_id = p_version and p.token_class = q.key;
-  amount_nano := ceil(coalesce(v_sum, 0) / 1000000)::bigint;
+  -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
+  amount_nano := div(coalesce(v_sum, 0) + 999999, 1000000)::bigint;
 end $$;

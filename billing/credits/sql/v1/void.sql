@@ -13,13 +13,14 @@ begin
   if not found then return credits__refused('hold_unknown'); end if;
   if h.state = 'captured' then return credits__refused('already_captured'); end if;
   v_now := credits_clock();
-  if h.state = 'voided' then
-    return row('replayed', h.id, null, h.amount_nano, 0, credits__available_nano(a, v_now), null, false, null)::credits_result;
-  end if;
   v_was_low := a.low_at;
   a := credits__lapse(a, v_now, h.id);
+  if h.state = 'voided' then
+    return row('replayed', h.id, null, h.amount_nano, 0, credits__available_nano(a, v_now), null,
+      a.low_at is distinct from v_was_low, null)::credits_result;
+  end if;
   if h.state = 'open' then
-    a := credits__give_back(a, h.lot_ids, h.lot_amounts_nano, h.id, v_now);
+    a := credits__give_back(a, h.lot_ids, h.lot_amounts_nano, h, v_now);
     a := credits__pay_debt(a, 'hold', h.id, v_now);
   end if;
   update billing_hold set state = 'voided', settled_at = v_now where id = h.id;
