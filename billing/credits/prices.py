@@ -11,12 +11,17 @@ from datetime import datetime
 from types import MappingProxyType
 
 from django.db import connection, transaction
+from django.http import HttpRequest
 
+from accounts import audit
+from accounts.models import User
 from billing.errors import Refused
 from billing.models import Price, PricedModel, PriceVersion
 from billing.money import NANO_PER_CENT, NANO_PER_USD
 
 PRICE_NANO_PER_MILLION_MAX = 10**14
+REASON_LENGTH_MIN = 10
+REASON_LENGTH_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,50 @@ def publish(*, prices: ModelPrices, effective_at: datetime, actor_id: int | None
             for token_class, price in prices.prices_nano_per_million.items()
         )
     return version
+
+
+def announce(
+    *,
+    model: PricedModel,
+    prices_nano_per_million: Mapping[str, int],
+    effective_at: datetime,
+    reason: str,
+    actor: User,
+    at: datetime,
+    request: HttpRequest | None = None,
+) -> PriceVersion:
+    """Publish a new version by somebody of the staff: with a reason, audited, and never for the past.
+
+    Announcing the same start twice is refused, so a form that is sent twice publishes once.
+
+    Raises:
+        Refused: as :func:`publish`, a start before ``at`` (``effective_at``) or no reason (``reason``).
+    """
+    if effective_at < at:
+        raise Refused("A version can't start in the past: what was charged keeps its price.", field="effective_at")
+    if not REASON_LENGTH_MIN <= len(reason.strip()) <= REASON_LENGTH_MAX:
+        raise Refused(f"Say why, in {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.", field="reason")
+    prices = ModelPrices(model.slug, model.name, prices_nano_per_million)
+    with transaction.atomic():
+        version = publish(prices=prices, effective_at=effective_at, actor_id=actor.pk, reason=reason)
+        audit.record(
+            organization=None,
+            actor=actor,
+            action="prices.published",
+            target=f"price_version:{version.pk}",
+            after={
+                "model": model.slug,
+                "effective_at": effective_at.isoformat(),
+                "prices_nano_per_million": dict(prices_nano_per_million),
+            },
+            request=request,
+        )
+    return version
+
+
+def newest(*, model: PricedModel) -> PriceVersion | None:
+    """The version that a new one would end: in force, or still to come. Its prices are loaded."""
+    return PriceVersion.objects.filter(priced_model=model).prefetch_related("prices").order_by("-effective_at").first()
 
 
 def seed(*, effective_at: datetime) -> list[PriceVersion]:
