@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -16,6 +16,15 @@ from accounts import outbox
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types.
     """Named by ACCOUNT_ADAPTER."""
+
+    error_messages: ClassVar = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": "The e-mail address or the password is wrong.",
+        "incorrect_password": "The password is wrong.",
+        "enter_current_password": "This is not your current password.",
+        "too_many_login_attempts": "Too many wrong passwords. Wait five minutes, or reset your password.",
+        "rate_limited": "Too many tries. Wait a few minutes, then try again.",
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Accounts are made by staff (and, later, by invitation), never by a visitor."""

@@ -1,9 +1,10 @@
-"""The forms of staff. They clean what is typed; the use cases save."""
+"""Forms of people and of staff. They clean what is typed; the use cases (and, for passwords, allauth) save."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from allauth.account import forms as allauth_forms
 from django import forms
 
 from accounts import memberships
@@ -61,3 +62,53 @@ class NewServiceKeyForm(forms.ModelForm):
     class Meta:
         model = ServiceKey
         fields = ("name",)
+
+
+class Plain:
+    """allauth's forms repeat each label as a placeholder, which vanishes when one types; the label is enough."""
+
+    fields: dict[str, forms.Field]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.widget.attrs.pop("placeholder", None)
+            field.label = LABELS.get(name, field.label)
+
+
+LABELS = {
+    "login": "E-mail",
+    "email": "E-mail",
+    "oldpassword": "Current password",
+    "password": "Password",
+    "password1": "New password",
+    "password2": "New password again",
+}
+
+
+class SignInForm(Plain, allauth_forms.LoginForm):
+    """Named by ACCOUNT_FORMS, like those below."""
+
+
+class AddEmailForm(Plain, allauth_forms.AddEmailForm):
+    pass
+
+
+class ResetPasswordForm(Plain, allauth_forms.ResetPasswordForm):
+    pass
+
+
+class ResetPasswordKeyForm(Plain, allauth_forms.ResetPasswordKeyForm):
+    pass
+
+
+class ChangePasswordForm(Plain, allauth_forms.ChangePasswordForm):
+    pass
+
+
+class SetPasswordForm(Plain, allauth_forms.SetPasswordForm):
+    pass
+
+
+class ReauthenticateForm(Plain, allauth_forms.ReauthenticateForm):
+    pass

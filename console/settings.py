@@ -136,7 +136,7 @@ def refuse_mixed_stripe() -> None:
     is_live = STRIPE_SECRET_KEY.startswith(("sk_live", "rk_live"))
     if STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY and is_live != STRIPE_PUBLISHABLE_KEY.startswith("pk_live"):
         raise ImproperlyConfigured(
-            "STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY are of different modes, live and test."
+            "STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: one is live and one is for tests."
         )
     if not DEBUG and not (STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET):
         raise ImproperlyConfigured(
@@ -254,7 +254,16 @@ ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_LOGOUT_ON_GET = False
-ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_FORMS = {
+    "login": "accounts.forms.SignInForm",
+    "add_email": "accounts.forms.AddEmailForm",
+    "reset_password": "accounts.forms.ResetPasswordForm",
+    "reset_password_from_key": "accounts.forms.ResetPasswordKeyForm",
+    "change_password": "accounts.forms.ChangePasswordForm",
+    "set_password": "accounts.forms.SetPasswordForm",
+    "reauthenticate": "accounts.forms.ReauthenticateForm",
+}
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
 
 # --- Cookies, headers ------------------------------------------------------------------------------------------------
@@ -350,6 +359,10 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "inte
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "deliver-outbox": {"task": "accounts.tasks.deliver_outbox", "schedule": timedelta(seconds=5)},
+    "sweep-reloads": {"task": "billing.tasks.sweep_reloads", "schedule": timedelta(seconds=5)},
+    "sweep-stripe-events": {"task": "billing.tasks.sweep_stripe_events", "schedule": timedelta(seconds=10)},
+    "reconcile-purchases": {"task": "billing.tasks.reconcile_purchases", "schedule": timedelta(seconds=30)},
+    "book-expiry": {"task": "billing.tasks.book_expiry", "schedule": timedelta(seconds=60)},
 }
 # A sweep that waited longer than its interval is replaced by the next one.
 for entry in CELERY_BEAT_SCHEDULE.values():

@@ -13,5 +13,6 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def may(context: dict[str, Any], permission: str) -> bool:
     """``{% may "credits.buy" as may_buy %}``; False where no membership is at hand. A name that is none is an error."""
+    wanted = Permission(permission)
     membership = context.get("membership")
-    return isinstance(membership, Membership) and membership.may(Permission(permission))
+    return isinstance(membership, Membership) and membership.may(wanted)

@@ -64,7 +64,7 @@ def test_many_wrong_passwords_close_the_door_for_a_while(client):
         sign_in(client, "maya@acme.example", "wrong password")
     response = sign_in(client, "maya@acme.example")
     assert "_auth_user_id" not in client.session
-    assert "Too many failed" in response.content.decode()
+    assert "Too many wrong passwords" in response.content.decode()
 
 
 def test_a_person_who_may_not_log_in_is_told_so(client):
