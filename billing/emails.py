@@ -1,0 +1,144 @@
+"""The mails about payments: who gets them, what they say, and that each is sent once.
+
+They go to the members who can do something about them, one mail each, through the outbox: written in the transaction
+of what they tell, sent after it. Their texts are templates/emails/*.txt, whose first line is the subject.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, reverse
+
+from accounts.models import Organization, Role, User
+from accounts.outbox import send_mail_later
+from accounts.queries import members_of
+from billing.credits import queries
+from billing.models import AutoReload, PaymentMethod, Purchase
+from billing.money import credit_text, dollars_text
+
+_PATHS = {
+    "overview": "billing:overview",
+    "buy": "billing:buy",
+    "card": "billing:card",
+    "auto_reload": "billing:auto_reload",
+}
+
+
+def purchase_paid(*, purchase: Purchase, expires_at: datetime) -> None:
+    """The receipt of a purchase that somebody made."""
+    _send("purchase_paid", purchase, {"expires": _day(expires_at, purchase.organization)})
+
+
+def reload_paid(*, purchase: Purchase, expires_at: datetime) -> None:
+    """The receipt of a reload."""
+    _send("reload_paid", purchase, {"expires": _day(expires_at, purchase.organization)})
+
+
+def reload_declined(*, purchase: Purchase, reload: AutoReload, reason: str) -> None:
+    """A reload was declined: why, what is left, and what happens next. The last one tells that reload has paused.
+
+    ``reason`` is the end of a sentence, or empty where the bank gave none that may be told.
+    """
+    context = {
+        "reason": reason,
+        "is_paused": bool(reload.suspension),
+        "is_customer_missing": purchase.state == Purchase.State.CANCELED,
+        "declines": reload.declines,
+        "next_attempt": _moment(reload.next_attempt_at, purchase.organization) if reload.next_attempt_at else "",
+        "minimum": dollars_text(reload.minimum_cents),
+        "target": dollars_text(reload.target_cents),
+    }
+    _send("reload_paused" if reload.suspension else "reload_declined", purchase, context)
+
+
+def reload_needs_customer(*, purchase: Purchase) -> None:
+    """The bank wants to ask the customer about a reload: a link to the page where that happens."""
+    _send("reload_needs_customer", purchase, {})
+
+
+def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
+    """There is another card. Also the mail that tells the others if it was not one of them who did it."""
+    organization = card.organization
+    context = {
+        "card": str(card),
+        "former": str(former) if former is not None else "",
+        "actor": card.added_by.get_full_name(),
+        "moment": _moment(card.added_at, organization),
+    }
+    _send_to_all("card_replaced", organization, context, key=f"card-replaced-{card.pk}")
+
+
+def _send(template: str, purchase: Purchase, more: Mapping[str, Any]) -> None:
+    organization = purchase.organization
+    summary = queries.summary(organization_id=organization.pk)
+    context = {
+        "purchase_id": purchase.pk,
+        "amount": dollars_text(purchase.amount_cents),
+        "credits": credit_text(purchase.credit_nano).main,
+        "card": str(purchase.payment_method),
+        "actor": purchase.actor.get_full_name() if purchase.actor is not None else "",
+        "moment": _moment(purchase.settled_at or purchase.sent_at or purchase.created_at, organization),
+        "available": credit_text(summary.available_nano).main,
+        "is_blocked": summary.is_blocked,
+        "purchase_url": _url("billing:purchase", slug=organization.slug, purchase_id=purchase.pk),
+        **_spending(organization, at=summary.counted_at, available_nano=summary.available_nano),
+        **more,
+    }
+    _send_to_all(template, organization, context, key=f"{template.replace('_', '-')}-{purchase.pk}")
+
+
+def _spending(organization: Organization, *, at: datetime, available_nano: int) -> dict[str, str]:
+    """What a day of use costs, by the last seven, and how long the credit lasts at that. Empty without use."""
+    week_nano = queries.cost_nano(organization_id=organization.pk, start=at - timedelta(days=7), end=at)
+    if week_nano <= 0:
+        return {"a_day": "", "lasts_until": ""}
+    seconds = max(available_nano, 0) * 7 * 24 * 3600 // week_nano
+    lasts_until = _day(at + timedelta(seconds=seconds), organization) if 0 < seconds < 400 * 24 * 3600 else ""
+    return {"a_day": credit_text(week_nano // 7, is_owed=True).main, "lasts_until": lasts_until}
+
+
+def _send_to_all(template: str, organization: Organization, context: Mapping[str, Any], *, key: str) -> None:
+    recipients = _recipients(organization)
+    for user in recipients:
+        text = render_to_string(
+            f"emails/{template}.txt",
+            {
+                **context,
+                **{f"{name}_url": _url(path, slug=organization.slug) for name, path in _PATHS.items()},
+                "organization": organization.name,
+                "platform": settings.PLATFORM_NAME,
+                "recipient": user.email,
+                "others": ", ".join(other.email for other in recipients if other.pk != user.pk),
+            },
+        )
+        subject, _, body = text.lstrip().partition("\n\n")
+        send_mail_later(to=[user.email], subject=subject.removeprefix("Subject: "), body=body, key=f"{key}-{user.pk}")
+
+
+def _recipients(organization: Organization) -> list[User]:
+    return [m.user for m in members_of(organization=organization) if m.role in (Role.ADMIN, Role.BILLING)]
+
+
+def _url(name: str, **kwargs: Any) -> str:
+    """A link for a mail. A worker knows the same routes as the web; the gate, which sends no mail, doesn't."""
+    try:
+        return settings.SITE_URL + reverse(name, kwargs=kwargs)
+    except NoReverseMatch:
+        return settings.SITE_URL
+
+
+def _day(at: datetime, organization: Organization) -> str:
+    local = at.astimezone(organization.zone)
+    return f"{local.day} {local:%b %Y}"
+
+
+def _moment(at: datetime, organization: Organization) -> str:
+    """ "11 Dec 2026, 13:07 CET (12:07 UTC)"."""
+    local, utc = at.astimezone(organization.zone), at.astimezone(UTC)
+    text = f"{local.day} {local:%b %Y, %H:%M} {local.tzname()}"
+    if local.utcoffset() == timedelta(0):
+        return text
+    return f"{text} ({utc:%H:%M} UTC)" if utc.date() == local.date() else f"{text} ({utc.day} {utc:%b, %H:%M} UTC)"

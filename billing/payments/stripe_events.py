@@ -1,0 +1,148 @@
+"""The inbox of webhooks: verified, stored once, answered at once, worked on from the row.
+
+An event only says where to look. What it means is read from Stripe again, so order, repetition and silence don't
+matter; an event that was processed twice has done nothing the second time.
+"""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db.models import F
+
+from billing.errors import Refused
+from billing.models import CardSetup, Purchase, StripeEvent
+from billing.payments import payment_methods, purchases, stripe_gateway
+from billing.payments.stripe_gateway import EventFacts
+
+BODY_BYTES_MAX = 256 * 1024
+ATTEMPTS_MAX = 15
+RETRY_FIRST = timedelta(seconds=10)
+RETRY_LAST = timedelta(hours=1)
+
+HANDLED_TYPES = [
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.canceled",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "setup_intent.succeeded",
+    "payment_method.automatically_updated",
+    "payment_method.detached",
+    "payment_method.updated",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def receive(*, body: bytes, signature: str, at: datetime) -> StripeEvent:
+    """Store a webhook's event, once, and return its row.
+
+    Raises:
+        Refused: ``too_large``, ``bad_signature`` or ``bad_event``; nothing is written.
+    """
+    if len(body) > BODY_BYTES_MAX:
+        raise Refused("The body is too large.", code="too_large")
+    return store(stripe_gateway.verified_event(body=body, signature=signature), at=at)
+
+
+def store(facts: EventFacts, *, at: datetime) -> StripeEvent:
+    """Put an event into the inbox, unless it is there. One INSERT; concurrent copies end in one row (case 26)."""
+    StripeEvent.objects.bulk_create(
+        [
+            StripeEvent(
+                stripe_event_id=facts.id,
+                type=facts.type[:64],
+                object_id=facts.object_id[:255],
+                api_version=facts.api_version[:32],
+                payload=facts.payload,
+                received_at=at,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+    return StripeEvent.objects.get(stripe_event_id=facts.id)
+
+
+def process(*, event_id: int, at: datetime) -> None:
+    """Do what an event asks for and note that it is done. An error leaves it for the sweep (case 27)."""
+    claimed = StripeEvent.objects.filter(pk=event_id, processed_at__isnull=True).update(attempts=F("attempts") + 1)
+    if not claimed:
+        return
+    event = StripeEvent.objects.get(pk=event_id)
+    try:
+        outcome = _outcome(event, at=at)
+    except Exception as error:
+        StripeEvent.objects.filter(pk=event_id, processed_at__isnull=True).update(
+            outcome=f"failed: {type(error).__name__}: {error}"[:200]
+        )
+        if event.attempts >= ATTEMPTS_MAX:
+            logger.exception("Event %s is left to staff after %s attempts.", event.stripe_event_id, event.attempts)
+        raise
+    StripeEvent.objects.filter(pk=event_id).update(processed_at=at, outcome=outcome[:200])
+
+
+def waiting(*, at: datetime, limit: int = 100) -> list[int]:
+    """Events whose effect doesn't stand yet and that are due to be tried (again), oldest first."""
+    rows = StripeEvent.objects.filter(processed_at__isnull=True, attempts__lt=ATTEMPTS_MAX).order_by("received_at")
+    return [
+        event_id
+        for event_id, received_at, attempts in rows.values_list("pk", "received_at", "attempts")[: 10 * limit]
+        if received_at + retry_after(attempts) <= at
+    ][:limit]
+
+
+def retry_after(attempts: int) -> timedelta:
+    """How long after its arrival an event is tried again: doubling, so that a fault of hours loses none."""
+    return timedelta(0) if attempts == 0 else min(RETRY_FIRST * 2**attempts, RETRY_LAST * attempts)
+
+
+def _outcome(event: StripeEvent, *, at: datetime) -> str:
+    """Act on an event. The text is for staff."""
+    if bool(event.payload.get("livemode")) != stripe_gateway.is_live():
+        logger.error("Event %s is of the other mode, live or test.", event.stripe_event_id)
+        return "ignored: other mode"
+    if event.type not in HANDLED_TYPES:
+        return "ignored: no handler"
+    kind = event.type.partition(".")[0]
+    if kind == "payment_intent":
+        return _settle(event, at=at)
+    if kind == "setup_intent":
+        return _finish_card(event, at=at)
+    if event.type == "payment_method.detached":
+        return _told(payment_methods.note_detached(payment_method_id=event.object_id, at=at))
+    return _told(payment_methods.note_updated(payment_method_id=event.object_id))
+
+
+def _settle(event: StripeEvent, *, at: datetime) -> str:
+    purchase_id = _purchase_of(event)
+    if purchase_id is None:
+        logger.error("Event %s is about a payment that is not known here.", event.stripe_event_id)
+        return "ignored: unknown payment"
+    purchase = purchases.settle(purchase_id=purchase_id, at=at, payment_intent_id=event.object_id)
+    return f"purchase {purchase.pk} is {purchase.state}"
+
+
+def _purchase_of(event: StripeEvent) -> int | None:
+    """The purchase by its PaymentIntent or, when the event came before our own reply, by the metadata we sent."""
+    known = Purchase.objects.filter(payment_intent_id=event.object_id).values_list("pk", flat=True).first()
+    if known is not None:
+        return known
+    metadata = event.payload["data"]["object"].get("metadata") or {}
+    named = str(metadata.get("purchase_id") or "")
+    if not named.isascii() or not named.isdecimal() or len(named) > 18:
+        return None
+    return Purchase.objects.filter(pk=int(named)).values_list("pk", flat=True).first()
+
+
+def _finish_card(event: StripeEvent, *, at: datetime) -> str:
+    setup = CardSetup.objects.filter(stripe_setup_intent_id=event.object_id).first()
+    if setup is None:
+        metadata = event.payload["data"]["object"].get("metadata") or {}
+        logger.error("Event %s is about a card form that is not known: %s", event.stripe_event_id, metadata)
+        return "ignored: unknown card form"
+    card = payment_methods.finish(setup_id=setup.pk, at=at)
+    return f"card {card.pk}"
+
+
+def _told(is_ours: bool) -> str:
+    return "card updated" if is_ours else "ignored: unknown card"
