@@ -1,0 +1,209 @@
+"""What people type on the billing pages, cleaned. Forms clean and explain; they never save and decide no rule.
+
+Amounts leave a form as integer cents. Rules about amounts that need the organization's state are in the use cases;
+their refusals come back to the field they name by :func:`add_refusal`.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+
+from billing.errors import Refused
+from billing.money import cents_from_text, dollars_text, plain_dollars
+from billing.terms import Terms
+
+AMOUNT_LENGTH_MAX = 32
+SUGGESTED_CENTS = (2_500, 5_000, 10_000, 25_000)
+
+_MONTH = re.compile(r"\A(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])\Z", re.ASCII)
+_ID = re.compile(r"\A[0-9]{1,18}\Z", re.ASCII)
+
+
+class DollarsField(forms.CharField):
+    """An amount in dollars as a person types it, cleaned to integer cents; empty is None."""
+
+    default_error_messages = {
+        "required": "Write an amount in dollars, like 25 or 25.50.",
+        "not_an_amount": "Write an amount in dollars, like 25 or 25.50.",
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("widget", forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}))
+        super().__init__(**kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        """Cents, or None for an empty field. What is no amount is refused in the customer's words."""
+        text = str(value or "").strip()
+        if not text:
+            return None
+        if len(text) > AMOUNT_LENGTH_MAX:
+            raise ValidationError(self.error_messages["not_an_amount"], code="not_an_amount")
+        try:
+            return cents_from_text(text)
+        except ValueError:
+            raise ValidationError(self.error_messages["not_an_amount"], code="not_an_amount") from None
+
+    def run_validators(self, value: Any) -> None:
+        """Skip the text validators of CharField: the value is a number by now."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Show cents as dollars, and what was typed as it was typed."""
+        return plain_dollars(value) if isinstance(value, int) else value
+
+
+class BuyForm(forms.Form):
+    """Buy credits: an amount, suggested or typed, and the accepted Credit Terms.
+
+    ``attempt_key`` is made when the form is rendered, so that a form that is sent twice buys once.
+    """
+
+    attempt_key = forms.UUIDField(widget=forms.HiddenInput)
+    terms_version = forms.CharField(widget=forms.HiddenInput, max_length=32)
+    amount = forms.ChoiceField(
+        required=False,
+        label="Amount",
+        widget=forms.RadioSelect,
+        choices=[(plain_dollars(cents), f"${plain_dollars(cents)}") for cents in SUGGESTED_CENTS],
+        error_messages={"invalid_choice": "Choose one of the amounts, or write another one."},
+    )
+    other_amount = DollarsField(required=False, label="Other amount")
+    terms = forms.BooleanField(
+        error_messages={"required": "Accept the Credit Terms to buy credits."},
+    )
+
+    def __init__(self, *args: Any, terms: Terms, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.credit_terms = terms
+        least, most = dollars_text(settings.PURCHASE_MINIMUM_CENTS), dollars_text(settings.PURCHASE_MAXIMUM_CENTS)
+        self.fields["other_amount"].help_text = f"{least} to {most}. If filled in, it counts instead."
+
+    @classmethod
+    def fresh(cls, *, terms: Terms, typed: Mapping[str, Any] | None = None) -> "BuyForm":
+        """An unsent form with a key of its own; ``typed`` keeps what was typed into the one before."""
+        initial: dict[str, Any] = {"amount": plain_dollars(SUGGESTED_CENTS[0]), **(typed or {})}
+        initial.update(attempt_key=uuid.uuid4(), terms_version=terms.version)
+        return cls(initial=initial, terms=terms)
+
+    def clean_terms_version(self) -> str:
+        """The version that was on the page, which must still be the one in force."""
+        version: str = self.cleaned_data["terms_version"]
+        if version != self.credit_terms.version:
+            raise ValidationError("The Credit Terms have changed since this page was opened. Open it again.")
+        return version
+
+    def clean(self) -> dict[str, Any]:
+        """Settle on one amount: the typed one wins over the suggested one, which is always pre-selected."""
+        cleaned = super().clean() or {}
+        if "other_amount" not in cleaned or "amount" not in cleaned:
+            return cleaned
+        typed_cents = cleaned["other_amount"]
+        suggested = cleaned["amount"]
+        if typed_cents is None and not suggested:
+            self.add_error("other_amount", self.fields["other_amount"].error_messages["required"])
+            return cleaned
+        amount_cents = typed_cents if typed_cents is not None else cents_from_text(suggested)
+        if amount_cents < settings.PURCHASE_MINIMUM_CENTS:
+            self.add_error("other_amount", f"The smallest purchase is {dollars_text(settings.PURCHASE_MINIMUM_CENTS)}.")
+        elif amount_cents > settings.PURCHASE_MAXIMUM_CENTS:
+            self.add_error(
+                "other_amount", f"The largest purchase at once is {dollars_text(settings.PURCHASE_MAXIMUM_CENTS)}."
+            )
+        else:
+            cleaned["amount_cents"] = amount_cents
+        return cleaned
+
+
+class AutoReloadForm(forms.Form):
+    """Auto-reload: the switch, the line, the amount to reload to and the most in a month.
+
+    ``consent_for`` names the amounts in the consent sentence that was on the page. Switching off needs no valid
+    amounts, so that nothing stands between a customer and the end of charges; the amounts in force are kept then.
+    """
+
+    is_enabled = forms.BooleanField(
+        required=False,
+        label="Reload automatically",
+        widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch", "aria-describedby": "reload-card"}),
+    )
+    minimum = DollarsField(label="When credit falls below")
+    target = DollarsField(label="Reload to")
+    monthly_cap = DollarsField(label="At most a month")
+    consent_for = forms.CharField(required=False, widget=forms.HiddenInput, max_length=100)
+
+    AMOUNTS = ("minimum", "target", "monthly_cap")
+
+    def clean(self) -> dict[str, Any]:
+        """When it is off, put the amounts in force in the place of those that are no amounts."""
+        cleaned = super().clean() or {}
+        if not cleaned.get("is_enabled"):
+            for name in self.AMOUNTS:
+                if self.errors.pop(name, None) is not None or name not in cleaned:
+                    cleaned[name] = self.initial[name]
+        return cleaned
+
+    @property
+    def amounts_cents(self) -> tuple[int, int, int]:
+        """Line, target and monthly limit: the sent ones where they are amounts, else those in force."""
+        sent = getattr(self, "cleaned_data", {})
+        amounts = [self.initial[name] if sent.get(name) is None else sent[name] for name in self.AMOUNTS]
+        return amounts[0], amounts[1], amounts[2]
+
+    @property
+    def consent_key(self) -> str:
+        """Names the amounts that the consent sentence has to have."""
+        return "-".join(str(cents) for cents in self.amounts_cents)
+
+    @property
+    def has_current_consent(self) -> bool:
+        """Whether the sentence that was on the page had the amounts that were sent."""
+        return bool(self.cleaned_data["consent_for"] == self.consent_key)
+
+
+class CardForm(forms.Form):
+    """The end of the card form: the SetupIntent that the browser has confirmed with the payment processor."""
+
+    setup_intent_id = forms.RegexField(
+        regex=re.compile(r"\Aseti_[A-Za-z0-9_]{1,200}\Z", re.ASCII),
+        strip=True,
+        widget=forms.HiddenInput,
+        error_messages={
+            "required": "The card form did not load, so the card was not read. Reload the page and try again.",
+            "invalid": "The card form did not load, so the card was not read. Reload the page and try again.",
+        },
+    )
+
+
+# The names that use cases give the fields of these forms, where they differ.
+_FIELD_OF_REFUSAL = {
+    "amount_cents": "other_amount",
+    "amount": "other_amount",
+    "minimum_cents": "minimum",
+    "target_cents": "target",
+    "monthly_cap_cents": "monthly_cap",
+    "terms_version": "terms",
+}
+
+
+def add_refusal(form: forms.Form, refusal: Refused) -> None:
+    """Show what a use case refused at the field that it names, or above the form."""
+    field = _FIELD_OF_REFUSAL.get(refusal.field, refusal.field)
+    form.add_error(field if field in form.fields else None, str(refusal))
+
+
+def month_from_text(text: str) -> datetime | None:
+    """The first instant (UTC) of the month "2026-11"; None for anything else that a query string may hold."""
+    match = _MONTH.match(text)
+    if match is None or match["year"] == "0000":
+        return None
+    return datetime(int(match["year"]), int(match["month"]), 1, tzinfo=UTC)
+
+
+def id_from_text(text: str) -> int | None:
+    """A row id from a query string, for paging; None for anything else."""
+    return int(text) if _ID.match(text) else None

@@ -1,0 +1,25 @@
+"""The billing pages. The gate's routes are in billing.api."""
+
+from django.urls import path
+
+from billing.views.auto_reload import auto_reload
+from billing.views.buy import buy
+from billing.views.card import card
+from billing.views.credit_terms import credit_terms
+from billing.views.overview import overview
+from billing.views.purchase import purchase
+from billing.views.stripe_webhook import stripe_webhook
+from billing.views.usage import usage
+
+app_name = "billing"
+
+urlpatterns = [
+    path("o/<slug:slug>/settings/billing/", overview, name="overview"),
+    path("o/<slug:slug>/settings/billing/buy/", buy, name="buy"),
+    path("o/<slug:slug>/settings/billing/purchases/<int:purchase_id>/", purchase, name="purchase"),
+    path("o/<slug:slug>/settings/billing/card/", card, name="card"),
+    path("o/<slug:slug>/settings/billing/auto-reload/", auto_reload, name="auto_reload"),
+    path("o/<slug:slug>/usage/", usage, name="usage"),
+    path("terms/credits/", credit_terms, name="credit_terms"),
+    path("webhooks/stripe/", stripe_webhook, name="stripe_webhook"),
+]

@@ -1,0 +1,101 @@
+"""Auto-reload: a dialog over the billing page. What is stored is what the consent sentence on the page said."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from accounts.access import MemberRequest, requires
+from accounts.models import Organization
+from accounts.permissions import Permission
+from billing.errors import PaymentProcessorUnavailable, Refused
+from billing.forms import AutoReloadForm, add_refusal
+from billing.models import AutoReload, PaymentMethod
+from billing.payments import auto_reload as reloads
+from billing.payments import payment_methods
+from billing.terms import reload_sentence
+from billing.views.overview import overview_context
+
+# Shown in the form before anything was saved; auto-reload itself is off until somebody switches it on.
+SUGGESTED = {"is_enabled": False, "minimum": 1_000, "target": 5_000, "monthly_cap": 20_000}
+
+
+@requires(Permission.AUTO_RELOAD_EDIT)
+@require_http_methods(["GET", "HEAD", "POST"])
+def auto_reload(request: MemberRequest, organization: Organization) -> HttpResponse:
+    """Show and save the settings. Switching on needs a sentence on the page that had the amounts that were sent."""
+    initial = _initial(AutoReload.objects.filter(organization=organization).first())
+    if request.method != "POST":
+        if "minimum" in request.GET:
+            return _consent(request, organization, AutoReloadForm(request.GET, initial=initial))
+        return _page(request, organization, AutoReloadForm(initial=initial))
+    form = AutoReloadForm(request.POST, initial=initial)
+    if not form.is_valid():
+        return _page(request, organization, form, status=422)
+    is_enabled: bool = form.cleaned_data["is_enabled"]
+    if is_enabled and not form.has_current_consent:
+        return _page(request, organization, form, asks_again=True)
+    minimum_cents, target_cents, monthly_cap_cents = form.amounts_cents
+    try:
+        reloads.save(
+            organization=organization,
+            actor=request.user,
+            is_enabled=is_enabled,
+            minimum_cents=minimum_cents,
+            target_cents=target_cents,
+            monthly_cap_cents=monthly_cap_cents,
+            at=timezone.now(),
+        )
+    except Refused as refusal:
+        add_refusal(form, refusal)
+        return _page(request, organization, form, status=422)
+    except PaymentProcessorUnavailable:
+        form.add_error(None, "The payment processor could not be reached. Nothing was saved; please try again.")
+        return _page(request, organization, form, status=503)
+    messages.success(request, "Auto-reload is on." if is_enabled else "Auto-reload is off. No charge comes by itself.")
+    return redirect("billing:overview", slug=organization.slug)
+
+
+def _initial(settings: AutoReload | None) -> dict[str, Any]:
+    if settings is None:
+        return dict(SUGGESTED)
+    return {
+        "is_enabled": settings.is_enabled,
+        "minimum": settings.minimum_cents,
+        "target": settings.target_cents,
+        "monthly_cap": settings.monthly_cap_cents,
+    }
+
+
+def _page(
+    request: MemberRequest,
+    organization: Organization,
+    form: AutoReloadForm,
+    *,
+    asks_again: bool = False,
+    status: int = 200,
+) -> HttpResponse:
+    context = overview_context(request, organization)
+    context.update(form=form, asks_again=asks_again, **_sentence(form, context["card"]))
+    return render(request, "billing/auto_reload.html", context, status=status)
+
+
+def _consent(request: MemberRequest, organization: Organization, form: AutoReloadForm) -> HttpResponse:
+    """Only the consent sentence, with the amounts typed so far; the open dialog asks for it while somebody types."""
+    form.is_valid()
+    card = payment_methods.default_card(organization=organization)
+    return render(request, "billing/auto_reload_consent.html", _sentence(form, card))
+
+
+def _sentence(form: AutoReloadForm, card: PaymentMethod | None) -> dict[str, str]:
+    """The sentence to agree to, and the key that names its amounts; without a card there is nothing to agree to."""
+    if card is None:
+        return {"consent_sentence": "", "consent_key": ""}
+    minimum_cents, target_cents, monthly_cap_cents = form.amounts_cents
+    sentence = reload_sentence(
+        minimum_cents=minimum_cents, target_cents=target_cents, monthly_cap_cents=monthly_cap_cents, card=str(card)
+    )
+    return {"consent_sentence": sentence, "consent_key": form.consent_key}

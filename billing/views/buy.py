@@ -1,0 +1,79 @@
+"""Buy credits: a dialog over the billing page. One rendering of the form is one purchase, however often it is sent."""
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from accounts.access import MemberRequest, requires
+from accounts.models import Organization
+from accounts.permissions import Permission
+from billing.errors import Refused
+from billing.forms import BuyForm, add_refusal
+from billing.models import Purchase
+from billing.money import dollars_text
+from billing.payments import purchases
+from billing.terms import CREDIT_TERMS
+from billing.views.overview import anniversary_of, overview_context
+
+KEPT_FIELDS = ("amount", "other_amount", "terms")
+
+
+@requires(Permission.CREDITS_BUY)
+@require_http_methods(["GET", "HEAD", "POST"])
+def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
+    """Charge the saved card once for each rendered form, and say at the form why it was declined."""
+    if request.method != "POST":
+        return _page(request, organization, BuyForm.fresh(terms=CREDIT_TERMS))
+    form = BuyForm(request.POST, terms=CREDIT_TERMS)
+    if not form.is_valid():
+        return _page(request, organization, form, status=422)
+    amount_cents: int = form.cleaned_data["amount_cents"]
+    try:
+        purchase = purchases.buy(
+            organization=organization,
+            actor=request.user,
+            amount_cents=amount_cents,
+            attempt_key=form.cleaned_data["attempt_key"],
+            terms_version=form.cleaned_data["terms_version"],
+            at=timezone.now(),
+        )
+    except Refused as refusal:
+        if refusal.code != "conflict":
+            return _again(request, organization, form, refusal, status=422)
+        used = Refused(
+            "This form was sent before with another amount, and that purchase stands in the list of purchases. Nothing "
+            f"more was charged. To buy {dollars_text(amount_cents)} as well, send it again."
+        )
+        return _again(request, organization, form, used, status=409)
+    if purchase.state in (Purchase.State.FAILED, Purchase.State.CANCELED):
+        text = purchases.failure_text(purchase) or "This purchase was canceled. Nothing was charged."
+        return _again(request, organization, form, Refused(text), status=402)
+    return answer_to(request, organization, purchase)
+
+
+def answer_to(request: MemberRequest, organization: Organization, purchase: Purchase) -> HttpResponse:
+    """Lead on from a purchase that has not failed: to the balance when it is paid, else to the page that waits."""
+    if purchase.state == Purchase.State.SUCCEEDED:
+        messages.success(request, f"{dollars_text(purchase.amount_cents)} of credit bought, spendable now.")
+        return redirect("billing:overview", slug=organization.slug)
+    return redirect("billing:purchase", slug=organization.slug, purchase_id=purchase.pk)
+
+
+def _again(
+    request: MemberRequest, organization: Organization, form: BuyForm, refusal: Refused, *, status: int
+) -> HttpResponse:
+    """The form once more with what was typed, the reason, and a key of its own: a new try is a new purchase."""
+    data = form.data.copy()  # type: ignore[attr-defined]
+    fresh = BuyForm.fresh(terms=CREDIT_TERMS)
+    data["attempt_key"] = str(fresh.initial["attempt_key"])
+    form.data = data
+    add_refusal(form, refusal)
+    return _page(request, organization, form, status=status)
+
+
+def _page(request: MemberRequest, organization: Organization, form: BuyForm, *, status: int = 200) -> HttpResponse:
+    context = overview_context(request, organization)
+    context.update(form=form, terms=CREDIT_TERMS, expires_at=anniversary_of(context["summary"].counted_at))
+    return render(request, "billing/buy.html", context, status=status)

@@ -1,0 +1,166 @@
+"""Usage and cost of one month, by day and by model. Days and months are UTC's, as prices and expiry are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from accounts.access import MemberRequest, requires
+from accounts.models import Organization
+from accounts.permissions import Permission
+from billing.credits import queries
+from billing.credits.queries import UsageLine
+from billing.forms import month_from_text
+from billing.models import TokenClass
+from billing.views.charts import series_of, usage_chart
+
+# Usage may be reported this long after it happened, so an organization may have some from before it was made.
+REPORTED_LATE = timedelta(days=35)
+MONTHS_LISTED = 24
+
+# In the order of their columns. A class that the price list added comes after them, under its own name.
+_CLASS_HEADINGS = {
+    TokenClass.INPUT.value: "Input",
+    TokenClass.CACHE_WRITE.value: "Cache written",
+    TokenClass.CACHE_READ.value: "Cache read",
+    TokenClass.OUTPUT.value: "Output",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model's month. ``units`` has the same order as the columns; ``share_permille`` is of the month's cost."""
+
+    name: str
+    colour: str
+    requests: int
+    units: Sequence[int]
+    share_permille: int
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A month to choose, named by ``value`` in the address."""
+
+    value: str
+    first_day: date
+
+
+@requires(Permission.USAGE_VIEW)
+@require_safe
+def usage(request: MemberRequest, organization: Organization) -> HttpResponse:
+    """What was used in the month of the query string, by default in this one."""
+    now = timezone.now()
+    this_month = _month_start(now)
+    first_month = _month_start(organization.created_at - REPORTED_LATE)
+    asked = request.GET.get("month", "")
+    start = month_from_text(asked) if asked else this_month
+    if start is None or not first_month <= start <= this_month:
+        raise Http404
+    end = _next_month(start)
+    lines = queries.usage_by_day_and_model(organization_id=organization.pk, start=start, end=end)
+    months = _months(first_month, this_month)
+    values = [month.value for month in months]
+    chosen = start.strftime("%Y-%m")
+    older = _month_start(start - timedelta(days=1))
+    context = {
+        "organization": organization,
+        "at": now,
+        "first_day": start.date(),
+        "last_day": min(now.astimezone(UTC), end - timedelta(days=1)).date(),
+        "is_this_month": start == this_month,
+        "month": chosen,
+        "months": months if chosen in values else [*months, Month(chosen, start.date())],
+        "older_month": older.strftime("%Y-%m") if older >= first_month else "",
+        "newer_month": end.strftime("%Y-%m") if end <= this_month else "",
+        **_figures(lines, start=start, end=end, today=now.astimezone(UTC).date()),
+    }
+    return render(request, "billing/usage.html", context)
+
+
+def _figures(lines: Sequence[UsageLine], *, start: datetime, end: datetime, today: date) -> dict[str, object]:
+    """Totals, the chart and the rows of the table, all from the same lines, so that they agree to the last digit."""
+    cost_nano = sum(line.cost_nano for line in lines)
+    requests = sum(line.requests for line in lines)
+    columns = _columns(lines)
+    cost_by_model: dict[str, tuple[str, int]] = {}
+    requests_by_day: dict[date, int] = {}
+    units = dict.fromkeys(columns, 0)
+    for line in lines:
+        before = cost_by_model.get(line.model_slug, (line.model_name, 0))[1]
+        cost_by_model[line.model_slug] = (line.model_name, before + line.cost_nano)
+        requests_by_day[line.day] = requests_by_day.get(line.day, 0) + line.requests
+        for token_class, count in line.quantities.items():
+            units[token_class] += count
+    series = series_of(cost_by_model)
+    colours = {slug: one.colour for one in series for slug in one.model_slugs}
+    days = [start.date() + timedelta(days=offset) for offset in range((end - start).days)]
+    return {
+        "cost_nano": cost_nano,
+        "requests": requests,
+        "columns": [_CLASS_HEADINGS.get(column, column.replace("_", " ").capitalize()) for column in columns],
+        "units": list(units.values()),
+        "figures": [(_CLASS_HEADINGS.get(column, column), count) for column, count in units.items()][:4],
+        "rows": [
+            _model_row(slug, name, cost, lines=lines, columns=columns, colours=colours, total_nano=cost_nano)
+            for slug, (name, cost) in sorted(cost_by_model.items(), key=lambda item: (-item[1][1], item[0]))
+        ],
+        "chart": usage_chart(
+            days=days,
+            today=today,
+            series=series,
+            cost_by_day={(line.day, line.model_slug): line.cost_nano for line in lines},
+            requests_by_day=requests_by_day,
+        ),
+    }
+
+
+def _model_row(
+    slug: str,
+    name: str,
+    cost_nano: int,
+    *,
+    lines: Sequence[UsageLine],
+    columns: Sequence[str],
+    colours: dict[str, str],
+    total_nano: int,
+) -> ModelRow:
+    own = [line for line in lines if line.model_slug == slug]
+    return ModelRow(
+        name=name,
+        colour=colours[slug],
+        requests=sum(line.requests for line in own),
+        units=[sum(line.quantities.get(column, 0) for line in own) for column in columns],
+        share_permille=cost_nano * 1_000 // total_nano if total_nano else 0,
+        cost_nano=cost_nano,
+    )
+
+
+def _columns(lines: Sequence[UsageLine]) -> list[str]:
+    """The token classes that occur, the known ones in their order, then the others by name."""
+    present = {token_class for line in lines for token_class in line.quantities}
+    known = [token_class for token_class in _CLASS_HEADINGS if token_class in present]
+    return known + sorted(present - set(known))
+
+
+def _months(first: datetime, last: datetime) -> list[Month]:
+    """The months to choose from, newest first."""
+    months = []
+    start = last
+    while start >= first and len(months) < MONTHS_LISTED:
+        months.append(Month(start.strftime("%Y-%m"), start.date()))
+        start = _month_start(start - timedelta(days=1))
+    return months
+
+
+def _month_start(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def _next_month(start: datetime) -> datetime:
+    return _month_start(start + timedelta(days=32))
