@@ -202,7 +202,6 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.contrib.messages.context_processors.messages",
                 "console.context_processors.shell",
                 "billing.context_processors.purse",
-                "billing.context_processors.purse",
             ],
         },
     }
