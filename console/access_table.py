@@ -46,7 +46,6 @@ BY_NAME: Final[Mapping[str, Access]] = MappingProxyType(
         "account_reset_password_from_key": _public("a secret link from a mail guards it"),
         "account_reset_password_from_key_done": _public("a fixed text"),
         "account_confirm_login_code": _public("sign-in by code is off: it only leads to the way in"),
-        "demo:mailbox": _public("demo only, on this machine only: new users read their first mail there"),
     }
 )
 

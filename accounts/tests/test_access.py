@@ -1,7 +1,5 @@
 """Who reaches a view: members with the right, and nobody learns more than that."""
 
-from types import SimpleNamespace
-
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.http import Http404, HttpResponse
@@ -136,13 +134,3 @@ def test_a_name_is_never_markup():
     page = till(request_of(cast.member(acme).user), slug="acme").content.decode()
     assert "<script>alert" not in page
     assert "<b>Acme" not in page
-
-
-def test_a_route_that_declares_nothing_is_an_error_of_the_check(settings, monkeypatch):
-    from console import access_table
-
-    forgotten = SimpleNamespace(urlpatterns=[path("forgotten/", lambda request: HttpResponse(), name="forgotten")])
-    monkeypatch.setattr(access_table, "import_module", lambda name: forgotten)
-    errors = access_table.check_access_is_declared()
-    assert {error.id for error in errors} == {"console.E010"}
-    assert "forgotten" in errors[0].msg
