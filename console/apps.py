@@ -17,10 +17,11 @@ class ConsoleConfig(AppConfig):
     name = "console"
 
     def ready(self) -> None:
-        """Register the checks and connect the post-migrate work to billing, the last app with models; Django skips apps without."""
-        from console import access_table  # noqa: F401  # Registers the check that every route declares its access.
+        """Register the checks, and connect the post-migrate work.
 
-        from console import access_table, checks  # noqa: F401  (importing registers their checks, and needs the models)
+        Django sends no signal for an app without models, so the sender is billing, the last app that has some.
+        """
+        from console import access_table, checks  # noqa: F401  (importing registers their checks)
 
         post_migrate.connect(grant_runtime_rights, sender=apps.get_app_config("billing"))
 

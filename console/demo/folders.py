@@ -6,8 +6,8 @@ the databases live in /var/lib instead. Nobody's rights on the folders above are
 """
 
 import fcntl
-import hashlib
 import os
+import secrets
 import tempfile
 import time
 from dataclasses import dataclass
@@ -59,25 +59,34 @@ class Folders:
         return self.demo / "environment"
 
 
-def prepare(*, is_ephemeral: bool) -> Folders:
-    """Create the folders, and decide where the databases live. Errors: DemoError."""
+def prepare(kept_folder: Path | None) -> Folders:
+    """Create the folders, and decide where the databases live; without `kept_folder`, for this start only.
+
+    Errors: DemoError.
+    """
     account = children.unprivileged_account()
     try:
-        if is_ephemeral:
+        if kept_folder is None:
             base = Path(tempfile.mkdtemp(prefix="console-demo-", dir="/tmp"))
             base.chmod(0o711)
         else:
-            base = CHECKOUT / "var"
+            base = kept_folder.resolve()
             base.mkdir(exist_ok=True)
         databases = base
         if account and not account.reaches(base):
-            digest = hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12]
-            databases = SYSTEM_FOLDER / digest
+            databases = SYSTEM_FOLDER / database_name(base)
             databases.mkdir(parents=True, exist_ok=True)
         folders = Folders(
-            base=base, postgres=databases / "postgres", valkey=databases / "valkey", is_ephemeral=is_ephemeral
+            base=base, postgres=databases / "postgres", valkey=databases / "valkey", is_ephemeral=kept_folder is None
         )
-        for folder in (folders.demo, folders.demo / "mail", folders.stripe, folders.logs, folders.process_ids):
+        for folder in (
+            folders.demo,
+            folders.demo / "mail",
+            folders.stripe,
+            folders.logs,
+            folders.process_ids,
+            base / "static",
+        ):
             folder.mkdir(exist_ok=True)
         folders.demo.chmod(0o700)
         folders.valkey.mkdir(exist_ok=True)
@@ -86,6 +95,14 @@ def prepare(*, is_ephemeral: bool) -> Folders:
     except OSError as error:
         raise DemoError(f"The demo's data folder can't be made: {error}") from error
     return folders
+
+
+def database_name(base: Path) -> str:
+    """A name that stays with the folder: a new clone in the same place doesn't meet the old one's databases."""
+    kept = base / "databases-are-in"
+    if not kept.exists():
+        kept.write_text(secrets.token_hex(8))
+    return kept.read_text()
 
 
 def lock(folders: Folders) -> int:
@@ -101,7 +118,7 @@ def lock(folders: Folders) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return descriptor
         except BlockingIOError:
-            if folders.environment.exists() and is_served(folders) or time.monotonic() > deadline:
+            if (folders.environment.exists() and is_served(folders)) or time.monotonic() > deadline:
                 raise DemoError(
                     f"A demo already runs on {folders.base}. Stop it first, or start a second one beside it with "
                     "./run --ephemeral."

@@ -13,6 +13,8 @@ from console.demo.folders import DemoError, Folders
 from console.local import children
 
 COLOURS = {"web": 36, "gate": 35, "worker": 32, "beat": 33, "stripe": 34}
+# What these say is of interest to a developer of the demo only; it is in their log files.
+SILENT = ("valkey",)
 GRACE_SECONDS = 5.0
 
 
@@ -27,6 +29,7 @@ class Processes:
         self._selector = selectors.DefaultSelector()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader_started = False
+        self._is_ending = False
 
     def start(
         self,
@@ -82,7 +85,8 @@ class Processes:
                 raise DemoError(f"{name} ended with status {status}. Its last lines:\n{self._tail(name)}".rstrip())
 
     def end(self) -> None:
-        """End the children started here, the last one first."""
+        """End the children started here, the last one first; their farewells go to the log files."""
+        self._is_ending = True
         for process in reversed(self._running.values()):
             if process.stdout is not None:
                 children.end(process, timeout_seconds=GRACE_SECONDS + 3)
@@ -106,7 +110,7 @@ class Processes:
                         continue
                     logs[name].write(chunk)
                     *lines, rests[name] = (rests.get(name, b"") + chunk).split(b"\n")
-                    for line in lines:
+                    for line in lines if name not in SILENT and not self._is_ending else []:
                         self._show(self._labelled(name, line.decode(errors="replace")))
 
     def _labelled(self, name: str, line: str) -> str:

@@ -55,6 +55,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--ephemeral", action="store_true", help="with its own data and ports, all of it deleted at the end"
     )
+    parser.add_argument("--folder", type=Path, default=CHECKOUT / "var", help="keep the data there instead of in var/")
     parser.add_argument("--ready-file", type=Path, help="write addresses and process numbers there, as JSON, when up")
     parser.add_argument(
         "--without", action="append", default=[], choices=OPTIONAL, help="leave a process out; may be repeated"
@@ -126,7 +127,7 @@ def run(options: argparse.Namespace) -> None:
     """Start everything, say where it is, and watch it."""
     began = time.monotonic()
     addresses = chosen_addresses(port=options.port, is_ephemeral=options.ephemeral)
-    folders = prepare(is_ephemeral=options.ephemeral)
+    folders = prepare(None if options.ephemeral else options.folder)
     with contextlib.ExitStack() as stack:
         stack.callback(forget, folders)
         held = lock(folders)
@@ -224,6 +225,8 @@ def child_environment(folders: Folders, addresses: Addresses) -> dict[str, str]:
     return dict(os.environ) | {
         "DJANGO_SETTINGS_MODULE": "console.settings",
         "PYTHONUNBUFFERED": "1",
+        # Celery warns root about pickled tasks; these are JSON, on a socket of this user's own.
+        "PYTHONWARNINGS": "ignore:You're running the worker",
         "DEBUG": "false",
         "SECRET_KEY": keys["SECRET_KEY"],
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
@@ -290,7 +293,8 @@ def management(*arguments: str, environment: Mapping[str, str]) -> None:
 def write_environment(folders: Folders, environment: Mapping[str, str]) -> None:
     """Write shell lines with which a management command talks to the running demo."""
     own = {name: value for name, value in environment.items() if os.environ.get(name) != value}
-    own.pop("PYTHONUNBUFFERED", None)
+    for name in ("PYTHONUNBUFFERED", "PYTHONWARNINGS"):
+        own.pop(name, None)
     key = folders.demo / "service-key"
     if key.exists():
         own["GATE_SERVICE_KEY"] = key.read_text().strip()

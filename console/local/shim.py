@@ -6,6 +6,7 @@ It uses the standard library only and is started as a script, so that it costs n
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 
 def main() -> int:
@@ -20,12 +22,12 @@ def main() -> int:
     options = parsed()
     account = {} if options.user is None else {"user": options.user, "group": options.group, "extra_groups": []}
     for number in (signal.SIGINT, signal.SIGHUP):
-        # A terminal sends these to the whole group; the parent decides about the order of the end.
-        signal.signal(number, signal.SIG_IGN)
+        # A terminal sends these to the whole group; the parent decides about the order of the end. A handler, unlike
+        # SIG_IGN, isn't handed down to the command, which must be able to end on them.
+        signal.signal(number, lambda *_: None)
     child = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, process_group=0, **account)
     if options.pid_file:
-        with open(options.pid_file, "w") as file:
-            file.write(f"{child.pid}\n")
+        Path(options.pid_file).write_text(f"{child.pid}\n")
 
     def end() -> None:
         child.send_signal(getattr(signal, options.signal))
@@ -35,7 +37,9 @@ def main() -> int:
             child.kill()
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: its lock, held by this thread, would abort the interpreter at its end.
+        while os.read(0, 4096):
+            pass
         end()
 
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=end, daemon=True).start())
@@ -60,15 +64,13 @@ def parsed() -> argparse.Namespace:
 
 def clean_up(group: int, folders: list[str]) -> None:
     """Kill what the command left in its process group, then delete the folders."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-    for folder in folders:
+    for folder in map(Path, folders):
         for _ in range(20):
             # Other children of the same parent may write their last lines while this runs.
             shutil.rmtree(folder, ignore_errors=True)
-            if not os.path.exists(folder):
+            if not folder.exists():
                 break
             time.sleep(0.1)
 

@@ -1,0 +1,1 @@
+"""Browser journeys: the product as its users see it."""
