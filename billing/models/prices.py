@@ -34,11 +34,6 @@ class PricedModel(models.Model):
         return self.name
 
 
-class TimestampRange(Func):
-    function = "TSTZRANGE"
-    output_field = DateTimeRangeField()
-
-
 class PriceVersion(models.Model):
     """The prices of one model in ``[effective_at, superseded_at)``. Never edited; a new version ends the one before."""
 
@@ -56,7 +51,14 @@ class PriceVersion(models.Model):
                 expressions=[
                     (F("priced_model"), RangeOperators.EQUAL),
                     (
-                        TimestampRange("effective_at", "superseded_at", RangeBoundary()),
+                        # No class of its own, which the migration would have to import.
+                        Func(
+                            "effective_at",
+                            "superseded_at",
+                            RangeBoundary(),
+                            function="TSTZRANGE",
+                            output_field=DateTimeRangeField(),
+                        ),
                         RangeOperators.OVERLAPS,
                     ),
                 ],
