@@ -308,9 +308,7 @@ class ServiceKeyAdmin(admin.ModelAdmin):
             "service_key": obj,
             "key_text": request.issued_key_text,  # type: ignore[attr-defined]
         }
-        response = TemplateResponse(request, "admin/accounts/servicekey/issued.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/accounts/servicekey/issued.html", context)
 
     @admin.action(description="Revoke for good", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ServiceKey]) -> None:

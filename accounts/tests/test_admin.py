@@ -1,0 +1,180 @@
+"""The administration: changes go through the use cases, history is only looked at, a key is shown once."""
+
+import re
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Permission as ModelPermission
+from django.urls import reverse
+
+from accounts import service_keys
+from accounts.models import AuditEvent, Membership, Organization, OutboxMessage, ServiceKey, User
+from accounts.permissions import Role
+from accounts.tests import cast
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def staff():
+    return cast.person("staff@example.test", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def admin_site(client, staff):
+    client.force_login(staff)
+    return client
+
+
+def events(action: str) -> list[AuditEvent]:
+    return list(AuditEvent.objects.filter(action=action))
+
+
+def test_a_new_user_gets_no_password_but_an_address(admin_site, staff):
+    response = admin_site.post(
+        reverse("admin:accounts_user_add"), {"email": "New@Acme.example", "name": "New", "is_email_verified": "on"}
+    )
+    assert response.status_code == 302
+    user = User.objects.get(email="new@acme.example")
+    assert not user.has_usable_password()
+    assert EmailAddress.objects.get(user=user).verified
+    (event,) = events("user.created")
+    assert (event.actor, event.target, event.origin.ip_address) == (staff, f"user:{user.pk}", "127.0.0.1")
+
+
+def test_a_taken_address_in_another_case_is_an_error_of_the_form(admin_site):
+    cast.person("maya@acme.example")
+    response = admin_site.post(reverse("admin:accounts_user_add"), {"email": "MAYA@acme.example", "name": ""})
+    assert response.status_code == 200
+    assert "already exists" in response.content.decode()
+
+
+def test_closing_an_account_is_in_history(admin_site):
+    user = cast.person()
+    admin_site.post(reverse("admin:accounts_user_change", args=[user.pk]), inline_forms(user) | {"name": "x"})
+    user.refresh_from_db()
+    assert not user.is_active
+    (event,) = events("user.changed")
+    assert (event.before["is_active"], event.after["is_active"]) == (True, False)
+
+
+def inline_forms(user: User) -> dict[str, str]:
+    return {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+
+
+def test_staff_who_are_no_superuser_cannot_make_themselves_one(client):
+    helper = cast.person(is_staff=True)
+    helper.user_permissions.set(ModelPermission.objects.filter(codename__in=["view_user", "change_user"]))
+    client.force_login(helper)
+    client.post(
+        reverse("admin:accounts_user_change", args=[helper.pk]),
+        {"name": "x", "is_active": "on", "is_staff": "on", "is_superuser": "on"},
+    )
+    helper.refresh_from_db()
+    assert (helper.name, helper.is_superuser) == ("x", False)
+
+
+def test_a_new_organization_has_an_admin(admin_site, staff):
+    admin = cast.person()
+    admin_site.post(
+        reverse("admin:accounts_organization_add"),
+        {"name": "Acme", "slug": "acme", "time_zone": "Europe/Berlin", "admin": admin.pk},
+    )
+    acme = Organization.objects.get(slug="acme")
+    assert Membership.objects.get(organization=acme, user=admin).role == Role.ADMIN
+    assert [event.actor for event in AuditEvent.objects.filter(organization=acme)] == [staff, staff]
+
+
+def test_a_role_is_changed_through_the_use_case(admin_site):
+    member = cast.member(cast.organization(), role=Role.USER)
+    admin_site.post(reverse("admin:accounts_membership_change", args=[member.pk]), {"role": "billing"})
+    member.refresh_from_db()
+    assert member.role == Role.BILLING
+    assert events("membership.role_changed")[0].before["role"] == "user"
+
+
+def test_the_last_admin_stays_and_the_form_says_why(admin_site):
+    member = cast.member(cast.organization(), role=Role.ADMIN)
+    url = reverse("admin:accounts_membership_change", args=[member.pk])
+    page = admin_site.post(url, {"role": "user"}).content.decode()
+    assert "last Admin" in page
+    assert admin_site.post(reverse("admin:accounts_membership_delete", args=[member.pk])).status_code == 403
+    member.refresh_from_db()
+    assert member.role == Role.ADMIN
+
+
+def test_a_member_is_removed_through_the_use_case(admin_site):
+    acme = cast.organization()
+    cast.member(acme, role=Role.ADMIN)
+    member = cast.member(acme, role=Role.USER)
+    admin_site.post(reverse("admin:accounts_membership_delete", args=[member.pk]), {"post": "yes"})
+    assert not Membership.objects.filter(pk=member.pk).exists()
+    assert len(events("membership.removed")) == 1
+
+
+def test_history_and_mail_can_only_be_looked_at(admin_site):
+    cast.member(cast.organization())
+    OutboxMessage.objects.create(key="k", recipients=["a@example.test"], subject="s", body="secret link")
+    for model, row in (("auditevent", AuditEvent.objects.latest("id")), ("outboxmessage", OutboxMessage.objects.get())):
+        page = admin_site.get(reverse(f"admin:accounts_{model}_change", args=[row.pk]))
+        assert page.status_code == 200
+        assert "secret link" not in page.content.decode()
+        assert admin_site.get(reverse(f"admin:accounts_{model}_add")).status_code == 403
+        for action in ("change", "delete"):
+            url = reverse(f"admin:accounts_{model}_{action}", args=[row.pk])
+            assert admin_site.post(url, {"post": "yes"}).status_code == 403
+
+
+def test_a_key_is_shown_once_and_kept_nowhere(admin_site, staff):
+    response = admin_site.post(reverse("admin:accounts_servicekey_add"), {"name": "gateway"})
+    found = re.search(r"ck_live_\w{8}_\w{43}", response.content.decode())
+    assert found is not None
+    key = ServiceKey.objects.get()
+    assert service_keys.find(key_text=found[0]) == key
+    assert "no-store" in response["Cache-Control"]
+    assert events("service_key.issued")[0].actor == staff
+    for url in (
+        reverse("admin:accounts_servicekey_changelist"),
+        reverse("admin:accounts_servicekey_change", args=[key.pk]),
+        reverse("admin:accounts_servicekey_history", args=[key.pk]),
+        reverse("admin:index"),
+    ):
+        page = admin_site.get(url)
+        assert page.status_code == 200
+        assert found[0] not in page.content.decode()
+
+
+def test_a_key_is_revoked_from_the_list(admin_site):
+    issued = service_keys.issue(name="gateway", actor=None)
+    admin_site.post(
+        reverse("admin:accounts_servicekey_changelist"),
+        {"action": "revoke", "_selected_action": [issued.service_key.pk]},
+    )
+    assert service_keys.find(key_text=issued.key_text) is None
+    assert len(events("service_key.revoked")) == 1
+
+
+def test_given_up_mails_are_tried_again_from_the_list(admin_site):
+    message = OutboxMessage.objects.create(
+        key="k", recipients=["a@example.test"], subject="s", state="given_up", attempts=10
+    )
+    admin_site.post(
+        reverse("admin:accounts_outboxmessage_changelist"), {"action": "send_again", "_selected_action": [message.pk]}
+    )
+    message.refresh_from_db()
+    assert (message.state, message.attempts) == ("pending", 0)
+
+
+@pytest.mark.parametrize("model", ["user", "organization", "membership", "auditevent", "outboxmessage", "servicekey"])
+def test_every_list_and_form_opens(admin_site, model):
+    member = cast.member(cast.organization(), role=Role.ADMIN)
+    service_keys.issue(name="gateway", actor=member.user)
+    OutboxMessage.objects.create(key="k", recipients=["a@example.test"], subject="s")
+    assert admin_site.get(reverse(f"admin:accounts_{model}_changelist"), {"q": "x"}).status_code == 200
+    page = admin_site.get(reverse(f"admin:accounts_{model}_changelist"))
+    assert page.status_code == 200
+    link = re.search(rf"/admin/accounts/{model}/\d+/change/", page.content.decode())
+    assert link is not None
+    assert admin_site.get(link[0]).status_code == 200
+    if model not in ("auditevent", "outboxmessage"):
+        assert admin_site.get(reverse(f"admin:accounts_{model}_add")).status_code == 200
