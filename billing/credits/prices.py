@@ -56,7 +56,9 @@ SHIPPED = (
 )
 
 
-def publish(*, prices: ModelPrices, effective_at: datetime, actor_id: int | None = None, reason: str = "") -> PriceVersion:
+def publish(
+    *, prices: ModelPrices, effective_at: datetime, actor_id: int | None = None, reason: str = ""
+) -> PriceVersion:
     """Publish a version of a model's prices from ``effective_at`` on; the model is added if it is new.
 
     Raises:
@@ -66,9 +68,9 @@ def publish(*, prices: ModelPrices, effective_at: datetime, actor_id: int | None
     with transaction.atomic():
         model, _ = PricedModel.objects.get_or_create(slug=prices.slug, defaults={"name": prices.name})
         model = PricedModel.objects.select_for_update().get(pk=model.pk)
-        newest = PriceVersion.objects.filter(priced_model=model).order_by("-effective_at").first()
-        if newest is not None:
-            _end(newest, at=effective_at)
+        last = newest(model=model)
+        if last is not None:
+            _end(last, at=effective_at)
         version = PriceVersion.objects.create(
             priced_model=model, effective_at=effective_at, actor_id=actor_id, reason=reason
         )
@@ -94,14 +96,17 @@ def announce(
     Announcing the same start twice is refused, so a form that is sent twice publishes once.
 
     Raises:
-        Refused: as :func:`publish`, a start before ``at`` (``effective_at``) or no reason (``reason``).
+        Refused: as :func:`check`.
     """
-    if effective_at < at:
-        raise Refused("A version can't start in the past: what was charged keeps its price.", field="effective_at")
-    if not REASON_LENGTH_MIN <= len(reason.strip()) <= REASON_LENGTH_MAX:
-        raise Refused(f"Say why, in {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.", field="reason")
     prices = ModelPrices(model.slug, model.name, prices_nano_per_million)
     with transaction.atomic():
+        check(
+            model=model,
+            prices_nano_per_million=prices_nano_per_million,
+            effective_at=effective_at,
+            reason=reason,
+            at=at,
+        )
         version = publish(prices=prices, effective_at=effective_at, actor_id=actor.pk, reason=reason)
         audit.record(
             organization=None,
@@ -116,6 +121,24 @@ def announce(
             request=request,
         )
     return version
+
+
+def check(
+    *, model: PricedModel, prices_nano_per_million: Mapping[str, int], effective_at: datetime, reason: str, at: datetime
+) -> None:
+    """Refuse what may not be announced, so that a form can say so before anything is confirmed.
+
+    Raises:
+        Refused: as :func:`publish`, a start before ``at`` (``effective_at``) or no reason (``reason``).
+    """
+    if effective_at < at:
+        raise Refused("A version can't start in the past: what was charged keeps its price.", field="effective_at")
+    if not REASON_LENGTH_MIN <= len(reason.strip()) <= REASON_LENGTH_MAX:
+        raise Refused(f"Say why, in {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.", field="reason")
+    _check(ModelPrices(model.slug, model.name, prices_nano_per_million))
+    last = newest(model=model)
+    if last is not None:
+        _check_start(last, at=effective_at)
 
 
 def newest(*, model: PricedModel) -> PriceVersion | None:
@@ -159,16 +182,24 @@ def _check(prices: ModelPrices) -> None:
     for token_class, price in prices.prices_nano_per_million.items():
         if type(price) is not int or not 0 <= price <= PRICE_NANO_PER_MILLION_MAX:
             raise Refused(
-                f"The price of {token_class} must be from $0 to ${PRICE_NANO_PER_MILLION_MAX // NANO_PER_USD:,} a million.",
+                f"The price of {token_class} must be from $0 to "
+                f"${PRICE_NANO_PER_MILLION_MAX // NANO_PER_USD:,} a million.",
                 field=token_class,
             )
 
 
-def _end(newest: PriceVersion, *, at: datetime) -> None:
-    if newest.effective_at >= at:
-        raise Refused("A new version must start after the newest one.", field="effective_at")
-    if newest.superseded_at is None:
-        newest.superseded_at = at
-        newest.save(update_fields=["superseded_at"])
-    elif newest.superseded_at > at:
+def _check_start(last: PriceVersion, *, at: datetime) -> None:
+    if last.effective_at >= at:
+        raise Refused(
+            f"It must start after the newest version, which starts at {last.effective_at:%Y-%m-%d %H:%M} UTC.",
+            field="effective_at",
+        )
+    if last.superseded_at is not None and last.superseded_at > at:
         raise Refused("The newest version ends later than this one would start.", field="effective_at")
+
+
+def _end(last: PriceVersion, *, at: datetime) -> None:
+    _check_start(last, at=at)
+    if last.superseded_at is None:
+        last.superseded_at = at
+        last.save(update_fields=["superseded_at"])
