@@ -1,0 +1,268 @@
+"""Expiry is a predicate: page, gate, balance and charge agree at a lot's end, whether or not anybody has booked it."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.test import Client, override_settings
+from django.urls import reverse
+from django.utils.html import strip_tags
+
+from accounts.models import Membership
+from billing.credits import expiry, ledger, queries
+from billing.models import CreditLot, LedgerEntry
+from billing.tests.customer import Customer, publish_price
+from billing.tests.gateway import Gateway
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+END = datetime(2026, 6, 1, 17, 45, 30, 123456, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+CREDIT_NANO = 25 * 10**9
+
+
+@pytest.fixture
+def clock(credits_clock):
+    """The ledger's clock, standing at START."""
+    credits_clock.set(START)
+    return credits_clock
+
+
+@pytest.fixture
+def ending(clock, web, gateway: Gateway) -> Customer:
+    """The gateway's customer with $25.00 in one lot that ends at END, and the model that costs one nano a unit."""
+    publish_price()
+    customer = Customer("acme")
+    customer.give(CREDIT_NANO, expires_at=END)
+    return customer
+
+
+@pytest.fixture
+def web(settings) -> dict[str, Any]:
+    """The settings of the web process, before the gate's take their place."""
+    return {"ROOT_URLCONF": settings.ROOT_URLCONF, "MIDDLEWARE": list(settings.MIDDLEWARE)}
+
+
+def billing_page(customer: Customer, web: dict[str, Any]) -> str:
+    """The text of the Billing page, as the buyer sees it."""
+    buyer = customer.buyer()
+    Membership.objects.get_or_create(organization=customer.organization, user=buyer, defaults={"role": "admin"})
+    with override_settings(**web):
+        browser = Client()
+        browser.force_login(buyer)
+        response = browser.get(reverse("billing:overview", args=["acme"]))
+    assert response.status_code == 200
+    return " ".join(strip_tags(response.content.decode()).split())
+
+
+def gate_answers(gateway: Gateway, *, key: str) -> dict[str, int]:
+    """What the gate says: the balance it tells, and the status of an authorization and of a charge of one unit."""
+    usage = gateway.usage(key, model="one-nano-a-unit", quantities={"input": 1})
+    balance = gateway.get("balance?organization=acme").json()
+    return {
+        "available": balance["available_nano"],
+        "authorize": gateway.post("authorize", usage).status_code,
+        "charge": gateway.post("charge", usage | {"idempotency_key": key + "c"}).status_code,
+    }
+
+
+def test_page_gate_balance_and_charge_agree_on_both_sides_of_a_lots_end(ending, clock, gateway, web):
+    """No worker runs here: nothing but the clock tells the two sides apart (cases 57, 63 and 122)."""
+    clock.set(END - MICROSECOND)
+    assert ending.summary().available_nano == CREDIT_NANO
+    assert [lot.left_nano for lot in ending.lots()] == [CREDIT_NANO]
+    page = billing_page(ending, web)
+    assert "API running" in page
+    assert "$25.00" in page
+    assert gate_answers(gateway, key="before") == {"available": CREDIT_NANO, "authorize": 201, "charge": 201}
+    assert ending.charge(1, key="direct").outcome == "charged"
+
+    clock.set(END)
+    entries_before = ending.entries()
+    assert ending.summary().available_nano == 0
+    # The open authorization of one unit pins its lot; everything else of it has ended.
+    assert [(lot.left_nano, lot.held_nano) for lot in ending.lots()] == [(1, 1)]
+    page = billing_page(ending, web)
+    assert "API stopped" in page
+    assert "API running" not in page
+    assert gate_answers(gateway, key="at") == {"available": 0, "authorize": 402, "charge": 402}
+    assert ending.charge(1, key="direct at").outcome == "insufficient"
+    assert ending.authorize(1, key="direct at").outcome == "insufficient"
+    assert ending.lock().available_nano == 0
+    assert ending.entries() == entries_before
+
+
+def test_after_the_sweep_one_expiry_entry_stands_with_the_lots_end_as_its_time(ending, clock):
+    clock.set(END + timedelta(hours=3))
+    assert expiry.book_due(at=END + timedelta(hours=3)) == []
+    assert expiry.book_due(at=END + timedelta(hours=3)) == []
+    entry = LedgerEntry.objects.get(kind="expiry")
+    assert (entry.amount_nano, entry.value_at, entry.booked_at) == (-CREDIT_NANO, END, END + timedelta(hours=3))
+    assert (ending.summary().balance_nano, ending.summary().available_nano) == (0, 0)
+    [ended] = queries.ended_lots(organization_id=ending.id, at=END + timedelta(hours=3))
+    assert ended.expired_nano == CREDIT_NANO
+
+
+def test_case_059_two_sweepers_at_once_book_a_lot_once(ending, clock):
+    for number in range(5):
+        other = Customer(f"other-{number}")
+        other.give(10, expires_at=END)
+    clock.set(END)
+    begin = threading.Barrier(4)
+    failures: list[Exception] = []
+
+    def sweep() -> None:
+        try:
+            begin.wait()
+            expiry.book_due(at=END)
+        except Exception as error:
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=sweep) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    booked = LedgerEntry.objects.filter(kind="expiry").values_list("lot_id", flat=True)
+    assert sorted(booked) == sorted(CreditLot.objects.values_list("id", flat=True))
+
+
+def test_case_060_the_sweep_leaves_lots_alone_until_their_end(ending, clock):
+    clock.set(END - MICROSECOND)
+    # Even when it is called with a later time: the ledger's own clock decides.
+    assert expiry.book_due(at=END + timedelta(days=1)) == []
+    assert not LedgerEntry.objects.filter(kind="expiry").exists()
+    assert ending.summary().available_nano == CREDIT_NANO
+
+
+def test_case_058_the_sweep_takes_only_what_is_left_of_the_ended_lot(ending, clock):
+    kept = ending.give(1_000).lot_id
+    [ended] = set(ending.remaining()) - {kept}
+    ending.charge(10**9, key="a")
+    clock.set(END)
+    expiry.book_due(at=END)
+    assert ending.entries()[-1] == ("expiry", ended, 10**9 - CREDIT_NANO)
+    assert ending.remaining() == {ended: 0, kept: 1_000}
+
+
+def test_a_used_up_lot_leaves_no_expiry_entry(customer, clock):
+    customer.give(100, expires_at=END)
+    customer.charge(100, key="a")
+    clock.set(END)
+    expiry.book_due(at=END)
+    assert not LedgerEntry.objects.filter(kind="expiry").exists()
+
+
+def test_case_061_the_sweep_covers_organizations_without_any_activity(clock, customer):
+    quiet = [Customer(f"quiet-{number}") for number in range(3)]
+    for organization in quiet:
+        organization.give(10, expires_at=END)
+    clock.set(END)
+    expiry.book_due(at=END)
+    assert LedgerEntry.objects.filter(kind="expiry").count() == 3
+
+
+def test_case_068_crossing_a_lots_end_makes_a_reload_due_without_traffic(ending, clock):
+    ledger.set_reload_line(organization_id=ending.id, below_nano=10**9)
+    clock.set(END)
+    assert expiry.book_due(at=END) == [ending.id]
+    assert ending.summary().low_at == END
+    assert expiry.book_due(at=END) == []
+
+
+def test_case_069_an_authorized_request_is_paid_by_its_lot_and_the_rest_is_gone(ending, clock):
+    """With the sweep in between: it books what was free, the hold keeps what was promised."""
+    hold_id = ending.hold(100, key="h", ttl_seconds=600)
+    [lot] = ending.remaining()
+    clock.set(END - MICROSECOND)
+    late = ending.hold(50, key="late", ttl_seconds=600)
+    clock.set(END)
+    expiry.book_due(at=END)
+    clock.set(END + timedelta(minutes=5))
+    result = ending.capture(late, 30)
+    assert (result.outcome, result.amount_nano, result.debt_nano) == ("charged", 30, 0)
+    assert ending.entries()[-2:] == [("burn", lot, -30), ("return_expired", lot, -20)]
+    # The first hold had lapsed months before: its credit was free again and ended with the lot.
+    assert ending.capture(hold_id, 1).debt_nano == 1
+
+
+@pytest.mark.parametrize(
+    ("bought_at", "ends_at"),
+    [
+        ("2027-03-01T17:45:30+00:00", "2028-03-01T17:45:30+00:00"),
+        ("2028-02-29T23:59:59.999999+00:00", "2029-02-28T23:59:59.999999+00:00"),
+        ("2027-02-28T00:00:00+00:00", "2028-02-28T00:00:00+00:00"),
+        ("2026-12-31T23:30:00+00:00", "2027-12-31T23:30:00+00:00"),
+        # 29 February in UTC, 1 March in Berlin: the anniversary is the one in UTC.
+        ("2028-02-29T23:30:00+00:00", "2029-02-28T23:30:00+00:00"),
+        # A night of summer time in Berlin: a day has 24 hours here.
+        ("2026-03-29T00:30:00+00:00", "2027-03-29T00:30:00+00:00"),
+    ],
+)
+def test_case_062_credit_ends_at_the_calendar_anniversary_in_utc_to_the_microsecond(
+    customer, credits_clock, bought_at, ends_at
+):
+    credits_clock.set(datetime.fromisoformat(bought_at))
+    purchase = customer.begin_purchase(500)
+    with connection.cursor() as cursor:
+        cursor.execute("set time zone 'Europe/Berlin'")
+    ledger.grant(
+        organization_id=customer.id, kind=CreditLot.Kind.PURCHASE, amount_nano=purchase.credit_nano, purchase_id=purchase.pk
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("reset time zone")
+    lot = purchase.lots.get()
+    assert lot.effective_at == datetime.fromisoformat(bought_at)
+    assert lot.expires_at == datetime.fromisoformat(ends_at)
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Los_Angeles", "Europe/Berlin"])
+def test_case_065_no_time_zone_or_date_style_of_a_session_changes_an_end_or_a_hash(ending, clock, zone):
+    with connection.cursor() as cursor:
+        cursor.execute(f"set time zone '{zone}'")
+        cursor.execute("set datestyle = 'SQL, DMY'")
+        cursor.execute("set extra_float_digits = -15")
+        cursor.execute("set bytea_output = 'escape'")
+        try:
+            clock.set(END - MICROSECOND)
+            assert ending.charge(1, key="before").outcome == "charged"
+            clock.set(END)
+            assert ending.charge(1, key="at").outcome == "insufficient"
+            cursor.execute(
+                "select e.hash = sha256(p.hash || int8send(e.organization_id) || int8send(e.seq)"
+                " || int4send(4) || convert_to('burn', 'UTF8') || int4send(1) || int8send(e.lot_id)"
+                " || int8send(e.amount_nano) || int4send(6) || convert_to('charge', 'UTF8') || int8send(e.cause_id)"
+                " || int4send(0) || timestamptz_send(e.value_at) || timestamptz_send(e.booked_at)"
+                " || int8send(e.balance_after_nano))"
+                " from billing_ledgerentry e join billing_ledgerentry p"
+                " on p.organization_id = e.organization_id and p.seq = e.seq - 1 where e.kind = 'burn'"
+            )
+            assert cursor.fetchall() == [(True,)]
+        finally:
+            for name in ("timezone", "datestyle", "extra_float_digits", "bytea_output"):
+                cursor.execute(f"reset {name}")
+
+
+def test_lots_between_two_pages_of_time_are_in_one_list_only(customer, clock):
+    """A lot is live, or it has ended; reserved by a hold that lapsed, it is still one of the two."""
+    end = START + timedelta(minutes=30)
+    lot = customer.give(100, expires_at=end).lot_id
+    customer.hold(100, key="h", ttl_seconds=600)
+    for at, live, ended in [
+        (START, [lot], []),
+        (START + timedelta(minutes=20), [lot], []),
+        (end - MICROSECOND, [lot], []),
+        (end, [], [lot]),
+    ]:
+        clock.set(at)
+        assert [line.id for line in customer.lots()] == live
+        assert [line.id for line in queries.ended_lots(organization_id=customer.id, at=at)] == ended
+    assert queries.ended_lots(organization_id=customer.id, at=end)[0].expired_nano == 100
+
+
