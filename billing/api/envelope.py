@@ -1,35 +1,41 @@
-"""The gate's only middleware of its own: every answer carries the id of the exchange and is JSON."""
+"""What surrounds every answer of the gate: the id of the exchange, JSON also where Django answers by itself, no cache."""
 
 from collections.abc import Callable
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from billing.api import answers
 
-_BY_STATUS = {
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address doesn't take this method."),
-}
-_BAD_REQUEST = ("bad_request", "The request can't be read.")
-_SERVER_FAILED = ("internal", "The gate failed. The same request with the same key is safe to send again.")
-
 
 def envelope(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Echo X-Request-Id, forbid caching, and write errors that Django made by itself in the gate's shape."""
+    """The gate's only middleware of its own: echo X-Request-Id, forbid caching, say 405 in the gate's shape."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
-        if response.status_code >= 400 and not response.headers.get("Content-Type", "").startswith("application/json"):
-            code, message = _BY_STATUS.get(
-                response.status_code, _SERVER_FAILED if response.status_code >= 500 else _BAD_REQUEST
-            )
-            allow = response.headers.get("Allow")
-            response = answers.refuse(request, response.status_code, code, message)
-            if allow:
-                response.headers["Allow"] = allow
+        if response.status_code == 405:
+            allow = response.headers.get("Allow", "")
+            response = answers.refuse(request, 405, "method_not_allowed", "This address doesn't take this method.")
+            response.headers["Allow"] = allow
         response.headers["X-Request-Id"] = answers.request_id(request)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     return handle
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404 in the gate's process, which has no templates to show."""
+    return answers.refuse(request, 404, "not_found", "There is nothing at this address.")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400 in the gate's process."""
+    return answers.refuse(request, 400, "bad_request", "The request can't be read.")
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Django's handler500 in the gate's process."""
+    return answers.refuse(
+        request, 500, "internal", "The gate failed. The same request with the same key is safe to send again."
+    )

@@ -48,11 +48,18 @@ def once_more_if_disconnected(call: Callable[[], Result]) -> Result:
     had_connection = connection.connection is not None
     try:
         return call()
-    except django.db.Error:
-        if not had_connection or connection.connection is None or not connection.connection.closed:
+    except django.db.Error as error:
+        if not had_connection or not _is_disconnection(error):
             raise
         connection.close()
         return call()
+
+
+def _is_disconnection(error: django.db.Error) -> bool:
+    """Whether the server ended the connection: by its last words (57P01 to 57P03), or without any."""
+    sqlstate = getattr(error.__cause__, "sqlstate", None)
+    is_closed = connection.connection is not None and bool(connection.connection.closed)
+    return is_closed or (sqlstate is not None and sqlstate.startswith(("08", "57P")))
 
 
 def install(gate: NinjaAPI) -> None:

@@ -12,6 +12,7 @@ from accounts.models import ServiceKey
 from billing.api import answers, failures
 from billing.api.bodies import AuthorizeBody, CaptureBody, ChargeBody, ChargeManyBody, StrictParser, VoidBody
 from billing.api.known import keys, organization_ids
+from billing.api.nudges import nudges
 from billing.credits import metering, queries
 from billing.credits.metering import Outcome, Result
 
@@ -50,6 +51,8 @@ gate = NinjaAPI(
     parser=StrictParser(),
 )
 failures.install(gate)
+
+UNKNOWN_ORGANIZATION = Result(Outcome.ORGANIZATION_UNKNOWN, None, None, None, None, None, None, False, None)
 
 _REFUSALS = dict.fromkeys((401, 402, 403, 404, 409, 413, 422, 503), answers.Refusal)
 _RESPONSES: dict[int, Any] = {200: answers.Answer, 201: answers.Answer, **_REFUSALS}
@@ -116,23 +119,12 @@ def charge_many(request: HttpRequest, body: ChargeManyBody) -> HttpResponse:
             charges.append((index, ChargeBody.model_validate(raw)))
         except pydantic.ValidationError as error:
             results[index] = {"status": 422, "result": None, "error": answers.invalid(error)}
-    ids = failures.once_more_if_disconnected(
-        lambda: organization_ids.by_slug({charge.organization for _, charge in charges})
-    )
-    known = [(index, charge) for index, charge in charges if charge.organization in ids]
-    for index, charge in charges:
-        if charge.organization not in ids:
-            results[index] = _event_answer(UNKNOWN_ORGANIZATION, charge)
-    events = [
-        metering.Event(ids[charge.organization], charge.idempotency_key, charge.usage(), charge.occurred_at)
-        for _, charge in known
-    ]
-    outcomes = failures.once_more_if_disconnected(lambda: metering.charge_many(events)) if events else []
-    for (index, charge), outcome in zip(known, outcomes, strict=True):
-        if outcome.outcome is Outcome.ORGANIZATION_UNKNOWN:
-            organization_ids.forget(charge.organization)
+    bodies = [charge for _, charge in charges]
+    outcomes = failures.once_more_if_disconnected(lambda: _charge_many(bodies))
+    if _forget_strays((body.organization, outcome) for body, outcome in zip(bodies, outcomes, strict=True)):
+        outcomes = failures.once_more_if_disconnected(lambda: _charge_many(bodies))
+    for (index, charge), outcome in zip(charges, outcomes, strict=True):
         results[index] = _event_answer(outcome, charge)
-    _tell_low(event.organization_id for event, outcome in zip(events, outcomes, strict=True) if outcome.is_newly_low)
     return answers.respond(request, 200, {"results": results})
 
 
@@ -150,9 +142,6 @@ def balance(
     if summary is None:
         return _respond(request, UNKNOWN_ORGANIZATION, organization, done=Outcome.CHARGED)
     return answers.respond(request, 200, answers.balance(summary, slug=organization))
-
-
-UNKNOWN_ORGANIZATION = Result(Outcome.ORGANIZATION_UNKNOWN, None, None, None, None, None, None, False, None)
 
 
 def _charge(request: HttpRequest, body: ChargeBody, charge_function: Callable[..., Result]) -> HttpResponse:
@@ -174,13 +163,23 @@ def _operation(
         return operate(ids[slug]) if ids else UNKNOWN_ORGANIZATION
 
     result = failures.once_more_if_disconnected(attempt)
-    if result.outcome is Outcome.ORGANIZATION_UNKNOWN and result is not UNKNOWN_ORGANIZATION:
-        # The remembered id leads nowhere, as after the database was restored: the slug is read again.
-        organization_ids.forget(slug)
+    if _forget_strays([(slug, result)]):
         result = failures.once_more_if_disconnected(attempt)
     if result.is_newly_low:
-        _tell_low(organization_ids.by_slug([slug]).values())
+        nudges.tell_low(organization_ids.by_slug([slug]).values())
     return _respond(request, result, slug, done=done, model=model)
+
+
+def _forget_strays(results: Iterable[tuple[str, Result]]) -> bool:
+    """Forget remembered ids that lead nowhere, as after the database was restored. Whether there were any."""
+    strays = [
+        slug
+        for slug, result in results
+        if result.outcome is Outcome.ORGANIZATION_UNKNOWN and result is not UNKNOWN_ORGANIZATION
+    ]
+    for slug in strays:
+        organization_ids.forget(slug)
+    return bool(strays)
 
 
 def _respond(
@@ -199,14 +198,17 @@ def _event_answer(result: Result, charge: ChargeBody) -> dict[str, Any]:
     return {"status": status, "result": answers.answer(result, done=Outcome.CHARGED), "error": None}
 
 
-def _tell_low(organization: Iterable[int]) -> None:
-    """Wake auto-reload where credit fell below the line. The mark stands in the database: a sweep finds it anyway."""
-    low = dict.fromkeys(organization)
-    if not low:
-        return
-    try:
-        from billing.tasks import attempt_reload, nudge
-    except ImportError:
-        return
-    for organization_id in low:
-        nudge(attempt_reload, organization_id)
+def _charge_many(charges: list[ChargeBody]) -> list[Result]:
+    """Charge those whose organization exists, in one call; the others get their own result."""
+    ids = organization_ids.by_slug({charge.organization for charge in charges})
+    events = [
+        metering.Event(ids[charge.organization], charge.idempotency_key, charge.usage(), charge.occurred_at)
+        for charge in charges
+        if charge.organization in ids
+    ]
+    outcomes = iter(metering.charge_many(events) if events else [])
+    results = [next(outcomes) if charge.organization in ids else UNKNOWN_ORGANIZATION for charge in charges]
+    nudges.tell_low(
+        ids[charge.organization] for charge, result in zip(charges, results, strict=True) if result.is_newly_low
+    )
+    return results
