@@ -1,4 +1,4 @@
-"""What surrounds every answer of the gate: the id of the exchange, JSON also where Django answers by itself, no cache."""
+"""What surrounds every answer of the gate: the id of the exchange, JSON where Django answers by itself, no cache."""
 
 from collections.abc import Callable
 
