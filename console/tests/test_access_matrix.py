@@ -110,7 +110,7 @@ class World:
 
     def url(self, name: str) -> str:
         """The route's address with ids of rows that exist."""
-        values = {
+        values: dict[str, dict[str, Any]] = {
             "organization": {"slug": "acme"},
             "account_confirm_email": {"key": "no-such-key"},
             "account_reset_password_from_key": {"uidb36": "1", "key": "no-such-key"},
