@@ -14,6 +14,7 @@ from accounts.permissions import Permission
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.forms import AutoReloadForm, add_refusal
 from billing.models import AutoReload, PaymentMethod
+from billing.money import credit_text, dollars_text
 from billing.payments import auto_reload as reloads
 from billing.payments import payment_methods
 from billing.terms import reload_sentence
@@ -79,6 +80,10 @@ def _page(
     status: int = 200,
 ) -> HttpResponse:
     context = overview_context(request, organization)
+    form.fields["minimum"].help_text = f"You have {credit_text(context['summary'].available_nano).main} now"
+    form.fields["target"].help_text = "What you have afterwards"
+    spent_text = dollars_text(context["reload"].spent_this_month_cents)
+    form.fields["monthly_cap"].help_text = f"{spent_text} used in {context['month']:%B}"
     context.update(form=form, asks_again=asks_again, **_sentence(form, context["card"]))
     return render(request, "billing/auto_reload.html", context, status=status)
 

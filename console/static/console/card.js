@@ -17,6 +17,7 @@
 
   function showError(text) {
     errorPlace.replaceChildren();
+    errorPlace.hidden = !text;
     if (!text) return;
     const notice = document.createElement("div");
     const strong = document.createElement("strong");

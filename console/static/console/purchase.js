@@ -11,6 +11,7 @@
 
   function showError(text) {
     errorPlace.replaceChildren();
+    errorPlace.hidden = !text;
     if (!text) return;
     const notice = document.createElement("div");
     const strong = document.createElement("strong");
