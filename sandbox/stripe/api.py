@@ -57,11 +57,16 @@ class Api:
         self._keys = keys
         self._base_url = base_url
         self._idempotency = idempotency.IdempotencyKeys(state)
+        self._is_stopped = False
         self._requests: deque[Fields] = deque(maxlen=REQUESTS_REMEMBERED)
 
     def requests(self) -> list[Fields]:
         """The last requests, oldest first: what was asked and what was answered, without parameters."""
         return list(self._requests)
+
+    def stop(self) -> None:
+        """Requests that still run when the state is closed end quietly."""
+        self._is_stopped = True
 
     def own_call(self) -> Call:
         """A call that the stand-in makes itself, for the control port."""
@@ -77,6 +82,8 @@ class Api:
         except ApiError as error:
             answer = Answer(error.reply())
         except Exception:
+            if self._is_stopped:
+                return Answer(Reply(status=503, body={}))
             traceback.print_exc(file=sys.stderr)
             failure = ApiError("The stand-in has a fault of its own; see its log.", status=500, type="api_error")
             answer = Answer(failure.reply())

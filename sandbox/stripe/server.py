@@ -62,7 +62,11 @@ class StandIn:
         if host != LOOPBACK:
             raise ValueError(f"the stand-in listens on {LOOPBACK} only, not on {host}")
         self._server = _Server((host, port), _Handler)
-        self._state = State(folder)
+        try:
+            self._state = State(folder)
+        except Exception:
+            self._server.server_close()
+            raise
         self._events = Events(self._state)
         self._faults = Faults()
         self._webhooks = Webhooks(self._state, url=webhook_url, secret=webhook_secret)
@@ -106,6 +110,7 @@ class StandIn:
         self._server.close_connections()
         self._server.server_close()
         self._webhooks.stop()
+        self.api.stop()
         self._state.close()
 
     def __enter__(self) -> Self:

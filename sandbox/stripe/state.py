@@ -6,6 +6,7 @@ all, also when the process is killed. The clock stands here too, because it can 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 import sqlite3
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sandbox.stripe.errors import Fields, no_such
 
@@ -71,16 +72,29 @@ def random_text(length: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(length))
 
 
+def _claimed(folder: Path) -> IO[str]:
+    """The folder's lock, which the kernel lets go of even when the process is killed."""
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ValueError(f"another stand-in is using {folder}") from error
+    return lock
+
+
 class State:
-    """The stand-in's memory. `folder` None keeps it in memory only."""
+    """The stand-in's memory. `folder` None keeps it in memory only; a folder serves one process at a time."""
 
     def __init__(self, folder: Path | None) -> None:
+        self.lock = threading.RLock()
+        self._claim: IO[str] | None = None
         if folder is None:
             place = ":memory:"
         else:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             place = str(folder / "stripe.sqlite3")
-        self.lock = threading.RLock()
+            self._claim = _claimed(folder)
         self._depth = 0
         self._after_commit: list[Callable[[], None]] = []
         self._connection = sqlite3.connect(place, check_same_thread=False, isolation_level=None, timeout=10)
@@ -93,6 +107,8 @@ class State:
         """Let go of the file."""
         with self.lock:
             self._connection.close()
+            if self._claim is not None:
+                self._claim.close()
 
     # The clock.
 

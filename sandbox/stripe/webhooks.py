@@ -75,11 +75,13 @@ class Webhooks:
         self._thread.start()
 
     def stop(self) -> None:
-        """Deliver nothing more."""
+        """Deliver nothing more; what is in flight is let finish."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
         self._thread.join(timeout=5)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._in_flight, timeout=TIMEOUT_SECONDS + 1)
 
     # What the control port and tests ask for.
 
@@ -250,7 +252,7 @@ class Webhooks:
     def _first_attempt(self, event_id: str, slots: threading.Semaphore | None = None) -> None:
         try:
             plan = self._plans.pop(event_id, Plan())
-            for _ in range(plan.copies):
+            for _ in range(0 if self._is_stopped else plan.copies):
                 self._attempt(event_id, signature=plan.signature)
         finally:
             if slots is not None:

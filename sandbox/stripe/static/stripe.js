@@ -76,7 +76,7 @@
     :host { display: block; min-inline-size: 0; color: var(--text, CanvasText); font: inherit; }
     *, *::before, *::after { box-sizing: border-box; }
     .card { display: grid; gap: var(--s4, 16px); grid-template-columns: repeat(2, minmax(0, 1fr)); }
-    .field { display: grid; gap: 6px; align-content: start; min-inline-size: 0; }
+    .field { display: grid; gap: 6px; align-content: end; min-inline-size: 0; }
     .field.wide { grid-column: 1 / -1; }
     .card.with-postal { grid-template-columns: repeat(3, minmax(0, 1fr)); }
     label { font-weight: 550; }
@@ -97,7 +97,7 @@
     :host { position: fixed; inset: 0; z-index: 2147483647; display: grid; place-items: center; padding: 16px;
       background: rgb(0 0 0 / .55); color: var(--text, CanvasText); font: inherit; }
     *, *::before, *::after { box-sizing: border-box; }
-    .dialog { inline-size: min(420px, 100%); padding: 24px; display: grid; gap: 16px; background: var(--surface, Canvas);
+    .dialog { inline-size: min(480px, 100%); padding: 24px; display: grid; gap: 16px; background: var(--surface, Canvas);
       border: 1px solid var(--line, GrayText); border-radius: var(--radius, 12px); box-shadow: 0 24px 64px rgb(0 0 0 / .4); }
     h2 { margin: 0; font-size: 1.125em; font-weight: 620; }
     p { margin: 0; color: var(--soft, GrayText); }

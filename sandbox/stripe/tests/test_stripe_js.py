@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from sandbox.stripe.server import StandIn
@@ -322,6 +323,19 @@ def test_the_other_address_serves_the_same_script(stand_in: StandIn, page: Page)
     assert response.ok
     assert response.headers["content-type"].startswith("text/javascript")
     assert "confirmCardSetup" in response.text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_element_and_the_dialog(
+    open_page: Callable[..., Page], account: Account, scheme: str
+) -> None:
+    page = open_page("?postal", color_scheme=scheme)
+    fill(page, "4000002760003184")
+    page.get_by_label("Postal code").fill("10969")
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+    started(page, "setUp", setup_intent(account).client_secret)
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
