@@ -135,9 +135,7 @@ def refuse_mixed_stripe() -> None:
         raise ImproperlyConfigured("STRIPE_API_BASE names a stand-in, so STRIPE_JS_URL must be on this machine too.")
     is_live = STRIPE_SECRET_KEY.startswith(("sk_live", "rk_live"))
     if STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY and is_live != STRIPE_PUBLISHABLE_KEY.startswith("pk_live"):
-        raise ImproperlyConfigured(
-            "STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: one is live and one is for tests."
-        )
+        raise ImproperlyConfigured("STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY: one is live and one is for tests.")
     if not DEBUG and not (STRIPE_SECRET_KEY and STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET):
         raise ImproperlyConfigured(
             "STRIPE_SECRET_KEY, STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET are needed: without the last one, "

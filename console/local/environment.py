@@ -43,6 +43,7 @@ def for_production_checks() -> dict[str, str]:
         "STRIPE_PUBLISHABLE_KEY": "pk_live_" + "0" * 24,
         "STRIPE_WEBHOOK_SECRET": "whsec_" + "0" * 32,
         "STRIPE_API_BASE": "",
+        "STRIPE_JS_URL": "https://js.stripe.com/endive/stripe.js",
         "EMAIL_URL": "smtp+tls://user:password@mail.example.com:587",  # pragma: allowlist secret
         "DEFAULT_FROM_EMAIL": "Credit Console <billing@example.com>",
         "DEMO_FOLDER": "",

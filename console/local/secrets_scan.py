@@ -1,13 +1,14 @@
 """Looks for keys and passwords in the files that git would keep. Quiet outside a git work tree.
 
-The keyword detector is off: it takes every constant with "secret" in its name for one.
+The keyword detector is off: it takes every constant with "secret" in its name for one. Tests are left out: they plant
+what the product has to hide.
 """
 
 import subprocess
 import sys
 from pathlib import Path
 
-LEFT_OUT = (":!requirements*.txt", ":!*.woff2", ":!*.png", ":!*.csv", ":!*/static/*")
+LEFT_OUT = (":!requirements*.txt", ":!*.woff2", ":!*.png", ":!*.csv", ":!*/static/*", ":!*/tests/*")
 
 
 def main() -> int:

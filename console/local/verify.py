@@ -1,6 +1,6 @@
 """Every check, one after another: what `./run test` runs. With arguments, only pytest, with them.
 
-A red step stops the run and its output is shown; green steps show their name and seconds only. One private
+Each step shows its name and seconds, and its output when it is red; then the tests aren't started. One private
 PostgreSQL serves the checks that need a database and the tests.
 """
 
@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,8 @@ def main() -> int:
         if "TEST_SUPERUSER_DATABASE_URL" not in variables:
             variables |= stack.enter_context(private_database())
         steps = [] if arguments else checks(variables)
-        for step in steps:
-            if status := run_quietly(step):
-                return status
+        if status := run_all(steps):
+            return status
         began = time.monotonic()
         tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=CHECKOUT, env=variables, check=False)
         if steps:
@@ -70,10 +70,11 @@ def checks(variables: Mapping[str, str]) -> list[Step]:
     """The checks before the tests, the quick ones first."""
     python = [sys.executable, "-m"]
     programs = Path(sys.executable).parent
-    production = {**variables, **environment.for_production_checks()}
+    outside = {name: value for name, value in variables.items() if name not in environment.for_tests()}
+    production = outside | environment.for_production_checks()
     return [
-        Step("ruff check", [*python, "ruff", "check", "."], variables),
-        Step("ruff format", [*python, "ruff", "format", "--check", "."], variables),
+        Step("ruff check", [*python, "ruff", "check", "--output-format", "concise", "."], variables),
+        Step("ruff format", [*python, "ruff", "format", "--check", "--output-format", "concise", "."], variables),
         Step("djlint lint", [*python, "djlint", "templates", "--lint", "--quiet"], variables),
         Step("import contracts", [str(programs / "lint-imports"), "--no-cache"], variables),
         Step("mypy", [*python, "mypy"], variables),
@@ -85,6 +86,16 @@ def checks(variables: Mapping[str, str]) -> list[Step]:
         ),
         Step("secrets", [sys.executable, "-m", "console.local.secrets_scan"], variables),
     ]
+
+
+def run_all(steps: Sequence[Step]) -> int:
+    """Run steps that need nothing of each other, as many at once as there are processors.
+
+    All are run, so that one look shows everything that is red. Returns the first status that isn't 0.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        statuses = list(pool.map(run_quietly, steps))
+    return next((status for status in statuses if status), 0)
 
 
 def run_quietly(step: Step) -> int:
@@ -102,8 +113,8 @@ def run_quietly(step: Step) -> int:
     if result.returncode == 0:
         print(f"{step.name:<22} ok   {seconds:5.1f} s", flush=True)
         return 0
-    sys.stdout.write(result.stdout.decode(errors="replace"))
-    print(f"{step.name:<22} RED  {seconds:5.1f} s: see above. Alone: {' '.join(step.command)}", flush=True)
+    output = result.stdout.decode(errors="replace").rstrip()
+    print(f"{output}\n{step.name:<22} RED  {seconds:5.1f} s: see above. Alone: {' '.join(step.command)}", flush=True)
     return result.returncode
 
 

@@ -44,8 +44,7 @@ class DemoRun:
         tree = self.tree()
         self.process.send_signal(number)
         self.process.wait(END_SECONDS_MAX)
-        _, left = psutil.wait_procs(tree, timeout=END_SECONDS_MAX)
-        return left
+        return list(psutil.wait_procs(tree, timeout=END_SECONDS_MAX)[1])
 
 
 def clean_environment() -> dict[str, str]:

@@ -53,9 +53,10 @@ def names_in(node):
 def ledger_writes(tree):
     """Lines that call a writing method on a ledger model, directly or through its manager."""
     for node in ast.walk(tree):
-        is_method = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-        if is_method and node.func.attr in WRITES and names_in(node.func.value) & LEDGER_MODELS:
-            yield node.lineno
+        match node:
+            case ast.Call(func=ast.Attribute(attr=method, value=target)) if method in WRITES:
+                if names_in(target) & LEDGER_MODELS:
+                    yield node.lineno
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             statement = rf"\b(INSERT INTO|UPDATE|DELETE FROM|TRUNCATE)\s+(TABLE\s+|ONLY\s+)?{LEDGER_TABLES}"
             if re.search(statement, node.value, flags=re.IGNORECASE):
@@ -89,6 +90,15 @@ def clock_reads(tree):
                 *("timezone.localtime", "timezone.localdate", "datetime.datetime.now", "datetime.date.today"),
             }:
                 yield node.lineno
+
+
+def imports(tree):
+    """Every imported module, with its line."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or ""
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
 
 
 def broken(paths, rule):
@@ -127,14 +137,9 @@ def test_migrations_import_no_live_code():
     found = []
     for app in APPS:
         for path in sorted((CHECKOUT / app).glob("migrations/*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-                found += [
-                    place(path, node.lineno)
-                    for module in modules
-                    if module.split(".")[0] in APPS and not allowed.match(module)
-                ]
+            for line, module in imports(ast.parse(path.read_text())):
+                if module.split(".")[0] in APPS and not allowed.match(module):
+                    found.append(place(path, line))
     assert found == []
 
 
