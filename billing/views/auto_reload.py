@@ -16,7 +16,6 @@ from billing.forms import AutoReloadForm, add_refusal
 from billing.models import AutoReload, PaymentMethod
 from billing.money import credit_text, dollars_text
 from billing.payments import auto_reload as reloads
-from billing.payments import payment_methods
 from billing.terms import reload_sentence
 from billing.views.overview import overview_context
 
@@ -30,8 +29,6 @@ def auto_reload(request: MemberRequest, organization: Organization) -> HttpRespo
     """Show and save the settings. Switching on needs a sentence on the page that had the amounts that were sent."""
     initial = _initial(AutoReload.objects.filter(organization=organization).first())
     if request.method != "POST":
-        if "minimum" in request.GET:
-            return _consent(request, organization, AutoReloadForm(request.GET, initial=initial))
         return _page(request, organization, AutoReloadForm(initial=initial))
     form = AutoReloadForm(request.POST, initial=initial)
     if not form.is_valid():
@@ -88,19 +85,19 @@ def _page(
     return render(request, "billing/auto_reload.html", context, status=status)
 
 
-def _consent(request: MemberRequest, organization: Organization, form: AutoReloadForm) -> HttpResponse:
-    """Only the consent sentence, with the amounts typed so far; the open dialog asks for it while somebody types."""
-    form.is_valid()
-    card = payment_methods.default_card(organization=organization)
-    return render(request, "billing/auto_reload_consent.html", _sentence(form, card))
-
-
 def _sentence(form: AutoReloadForm, card: PaymentMethod | None) -> dict[str, str]:
-    """The sentence to agree to, and the key that names its amounts; without a card there is nothing to agree to."""
+    """The sentence to agree to and the key that names its amounts; without a card there is nothing to agree to.
+
+    ``consent_template`` is the same sentence with places for the amounts, for the page to fill in while they are typed.
+    """
     if card is None:
-        return {"consent_sentence": "", "consent_key": ""}
+        return {}
     minimum_cents, target_cents, monthly_cap_cents = form.amounts_cents
     sentence = reload_sentence(
         minimum_cents=minimum_cents, target_cents=target_cents, monthly_cap_cents=monthly_cap_cents, card=str(card)
     )
-    return {"consent_sentence": sentence, "consent_key": form.consent_key}
+    # Amounts that no other part of the sentence has.
+    template = reload_sentence(minimum_cents=1, target_cents=2, monthly_cap_cents=3, card=str(card))
+    for cents, name in enumerate(AutoReloadForm.AMOUNTS, start=1):
+        template = template.replace(dollars_text(cents), f"{{{name}}}")
+    return {"consent_sentence": sentence, "consent_key": form.consent_key, "consent_template": template}

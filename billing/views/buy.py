@@ -54,7 +54,7 @@ def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
 
 
 def answer_to(request: MemberRequest, organization: Organization, purchase: Purchase) -> HttpResponse:
-    """Lead on from a purchase that has not failed: to the balance when it is paid, else to the page that waits."""
+    """Lead on from a purchase: to the balance when it is paid, else to the page that says how it stands."""
     if purchase.state == Purchase.State.SUCCEEDED:
         messages.success(request, f"{dollars_text(purchase.amount_cents)} of credit bought, spendable now.")
         return redirect("billing:overview", slug=organization.slug)

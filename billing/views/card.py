@@ -4,11 +4,10 @@ The browser first asks for a SetupIntent by POST, since reading a page writes no
 and then sends its id; the server reads the SetupIntent itself and believes nothing that the browser says about it.
 """
 
-from csp.decorators import csp_update
-from django.conf import settings
 from django.contrib import messages
-from django.http import HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.http import JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
@@ -20,6 +19,7 @@ from billing.forms import CardForm
 from billing.payments import payment_methods
 from billing.terms import CARD_CONSENT
 from billing.views.overview import overview_context
+from billing.views.processor_page import render_with_processor
 
 PROCESSOR_AWAY = "The payment processor could not be reached. Your card was not changed; please try again in a moment."
 
@@ -28,9 +28,8 @@ NEXT_PAGES = {"buy": "billing:buy", "auto-reload": "billing:auto_reload"}
 
 
 @requires(Permission.CARD_EDIT)
-@csp_update(settings.STRIPE_CSP)
 @require_http_methods(["GET", "HEAD", "POST"])
-def card(request: MemberRequest, organization: Organization) -> HttpResponse:
+def card(request: MemberRequest, organization: Organization) -> HttpResponseBase:
     """Begin by POST ``action=begin`` (answers JSON), finish by POST of the SetupIntent's id."""
     if request.method != "POST":
         return _page(request, organization, CardForm())
@@ -65,16 +64,10 @@ def _begin(request: MemberRequest, organization: Organization) -> JsonResponse:
     return JsonResponse({"setup_intent_id": begun.setup_intent_id, "client_secret": begun.client_secret})
 
 
-def _page(request: MemberRequest, organization: Organization, form: CardForm, *, status: int = 200) -> HttpResponse:
+def _page(request: MemberRequest, organization: Organization, form: CardForm, *, status: int = 200) -> HttpResponseBase:
     context = overview_context(request, organization)
-    context.update(
-        form=form,
-        consent=CARD_CONSENT,
-        next=_next(request),
-        stripe_js_url=settings.STRIPE_JS_URL,
-        stripe_publishable_key=settings.STRIPE_PUBLISHABLE_KEY,
-    )
-    return render(request, "billing/card.html", context, status=status)
+    context.update(form=form, consent=CARD_CONSENT, next=_next(request))
+    return render_with_processor(request, "billing/card.html", context, status=status)
 
 
 def _next(request: MemberRequest) -> str:

@@ -4,11 +4,10 @@ Reading the page changes nothing. It loads itself again until a webhook, the swe
 purchase.
 """
 
-from csp.decorators import csp_update
-from django.conf import settings
 from django.contrib import messages
-from django.http import Http404, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.http import Http404, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
@@ -18,15 +17,16 @@ from accounts.permissions import Permission
 from billing.errors import BillingError, PaymentProcessorUnavailable
 from billing.models import Purchase
 from billing.payments import purchases
+from billing.views.buy import answer_to
 from billing.views.overview import overview_context, purchase_row
+from billing.views.processor_page import render_with_processor
 
 PROCESSOR_AWAY = "The payment processor could not be reached. Nothing has changed; please try again in a moment."
 
 
 @requires(Permission.CREDITS_BUY)
-@csp_update(settings.STRIPE_CSP)
 @require_http_methods(["GET", "HEAD", "POST"])
-def purchase(request: MemberRequest, organization: Organization, *, purchase_id: int) -> HttpResponse:
+def purchase(request: MemberRequest, organization: Organization, *, purchase_id: int) -> HttpResponseBase:
     """Show how a purchase stands; ask the processor again, confirm it with the bank or cancel it by POST."""
     own = Purchase.objects.select_related("payment_method", "actor").filter(organization=organization)
     found = own.filter(pk=purchase_id).first()
@@ -48,7 +48,7 @@ def purchase(request: MemberRequest, organization: Organization, *, purchase_id:
         messages.warning(request, PROCESSOR_AWAY)
     except BillingError as refusal:
         messages.error(request, str(refusal))
-    return redirect("billing:purchase", slug=organization.slug, purchase_id=found.pk)
+    return answer_to(request, organization, found)
 
 
 def _client_secret(request: MemberRequest, organization: Organization, found: Purchase) -> JsonResponse:
@@ -68,14 +68,15 @@ def _client_secret(request: MemberRequest, organization: Organization, found: Pu
         return JsonResponse({"error": str(refusal)}, status=409)
 
 
-def _page(request: MemberRequest, organization: Organization, found: Purchase) -> HttpResponse:
+def _page(request: MemberRequest, organization: Organization, found: Purchase) -> HttpResponseBase:
+    needs_customer = found.state in (Purchase.State.REQUIRES_ACTION, Purchase.State.NEEDS_CUSTOMER)
     context = overview_context(request, organization)
     context.update(
         purchase=found,
         row=purchase_row(found),
-        needs_customer=found.state in (Purchase.State.REQUIRES_ACTION, Purchase.State.NEEDS_CUSTOMER),
+        needs_customer=needs_customer,
         is_waiting=found.state in (Purchase.State.CREATED, Purchase.State.PROCESSING),
-        stripe_js_url=settings.STRIPE_JS_URL,
-        stripe_publishable_key=settings.STRIPE_PUBLISHABLE_KEY,
     )
+    if needs_customer:
+        return render_with_processor(request, "billing/purchase.html", context)
     return render(request, "billing/purchase.html", context)

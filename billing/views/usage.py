@@ -150,7 +150,7 @@ def _columns(lines: Sequence[UsageLine]) -> list[str]:
 
 def _months(first: datetime, last: datetime) -> list[Month]:
     """The months to choose from, newest first."""
-    months = []
+    months: list[Month] = []
     start = last
     while start >= first and len(months) < MONTHS_LISTED:
         months.append(Month(start.strftime("%Y-%m"), start.date()))

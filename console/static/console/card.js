@@ -19,11 +19,8 @@
     errorPlace.replaceChildren();
     errorPlace.hidden = !text;
     if (!text) return;
-    const notice = document.createElement("div");
-    const strong = document.createElement("strong");
-    notice.className = "notice bad";
-    strong.textContent = text;
-    notice.append(strong);
+    const notice = document.querySelector("template[data-notice]").content.cloneNode(true);
+    notice.querySelector("strong").textContent = text;
     errorPlace.append(notice);
   }
 
@@ -49,6 +46,7 @@
     const colors = getComputedStyle(document.querySelector(".soft"));
     stripe = window.Stripe(form.dataset.publishableKey);
     card = stripe.elements().create("card", {
+      hidePostalCode: true,
       style: {
         base: { color: looks.color, fontSize: "15px", fontFamily: "Inter, system-ui, sans-serif", "::placeholder": { color: colors.color } },
       },

@@ -11,6 +11,9 @@
 
   const dialogOf = () => document.querySelector(".scrim > [role=dialog]");
 
+  // The page behind can't be reached while a dialog is open, its skip link included.
+  const behind = () => document.querySelectorAll("body > :is(.shell, .skip)");
+
   const controlsOf = (dialog) => [...dialog.querySelectorAll(FOCUSABLE)].filter((control) => control.getClientRects().length > 0);
 
   function focusInto(dialog) {
@@ -29,7 +32,7 @@
       return;
     }
     dialog.closest(".scrim").remove();
-    document.querySelector(".shell").inert = false;
+    for (const part of behind()) part.inert = false;
     opener.focus();
     opener = null;
   }
@@ -52,7 +55,7 @@
     // A form without an action would go to the page behind; it belongs to the page of the dialog.
     for (const form of scrim.querySelectorAll("form:not([action])")) form.action = link.href;
     document.body.prepend(document.adoptNode(scrim));
-    document.querySelector(".shell").inert = true;
+    for (const part of behind()) part.inert = true;
     focusInto(dialogOf());
   }
 

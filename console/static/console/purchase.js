@@ -13,11 +13,8 @@
     errorPlace.replaceChildren();
     errorPlace.hidden = !text;
     if (!text) return;
-    const notice = document.createElement("div");
-    const strong = document.createElement("strong");
-    notice.className = "notice bad";
-    strong.textContent = text;
-    notice.append(strong);
+    const notice = document.querySelector("template[data-notice]").content.cloneNode(true);
+    notice.querySelector("strong").textContent = text;
     errorPlace.append(notice);
   }
 
