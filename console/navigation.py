@@ -82,10 +82,12 @@ def landing_url(membership: Membership) -> str | None:
 
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:
-    """Lead to the first organization, by name; without one, say what to do."""
+    """Lead to the first organization, by name, or staff to the administration; else say what to do."""
     memberships = queries.memberships_of(user=request.user)
     if memberships:
         return redirect("organization", slug=memberships[0].organization.slug)
+    if getattr(request.user, "is_staff", False):
+        return redirect("admin:index")
     return render(request, "home.html")
 
 

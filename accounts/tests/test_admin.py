@@ -61,7 +61,9 @@ def test_closing_an_account_is_in_history(admin_site):
 
 
 def inline_forms(user: User) -> dict[str, str]:
-    return {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    return {
+        f"{name}-{kind}_FORMS": "0" for name in ("memberships", "emailaddress_set") for kind in ("TOTAL", "INITIAL")
+    }
 
 
 def test_staff_who_are_no_superuser_cannot_make_themselves_one(client):
@@ -181,3 +183,11 @@ def test_every_list_and_form_opens(admin_site, model):
     assert admin_site.get(link[0]).status_code == 200
     if model not in ("auditevent", "outboxmessage"):
         assert admin_site.get(reverse(f"admin:accounts_{model}_add")).status_code == 200
+
+
+def test_staff_change_their_password_where_everyone_does(admin_site):
+    assert admin_site.get(reverse("admin:password_change"))["Location"] == reverse("account_change_password")
+
+
+def test_addresses_cannot_be_edited_apart_from_their_user(admin_site):
+    assert admin_site.get("/admin/account/emailaddress/").status_code == 404

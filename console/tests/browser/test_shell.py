@@ -1,0 +1,192 @@
+"""The way in, the shell and its dialogs in a real browser: keyboard, dark mode, phone, no scripts, strict policy."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from accounts.models import Organization
+from accounts.permissions import Role
+from accounts.tests import cast
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
+WINDOWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+
+
+@pytest.fixture
+def site(live_server, settings) -> str:
+    settings.SITE_URL = live_server.url
+    settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
+    return str(live_server.url)
+
+
+@pytest.fixture
+def acme() -> Organization:
+    """Maya is Admin here, and User of a second organization with a long name."""
+    acme = cast.organization("Acme", time_zone="Europe/Berlin")
+    maya = cast.person("maya@acme.example", name="Maya Lindqvist")
+    cast.member(acme, role=Role.ADMIN, user=maya)
+    second = cast.organization("Borealis Laboratories and Partners International")
+    cast.member(second, role=Role.USER, user=maya)
+    cast.member(second, role=Role.ADMIN, name="Ada Admin")
+    return acme
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: str) -> Iterator[Open]:
+    """Open pages in windows of a scheme and width; any word of the browser's console fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(*, scheme: str = "light", width: int = 1280, scripts: bool = True) -> Page:
+        context = browser.new_context(
+            base_url=site,
+            viewport={"width": width, "height": 844},
+            color_scheme="dark" if scheme == "dark" else "light",
+            java_script_enabled=scripts,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # A refused page is a word of the console too, and is what some tests ask for.
+    assert [text for text in complaints if "responded with a status of 4" not in text] == []
+
+
+def sign_in(page: Page) -> None:
+    page.goto("/accounts/login/")
+    page.get_by_label("E-mail").fill("maya@acme.example")
+    page.get_by_label("Password").fill(cast.PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Billing")
+
+
+def expect_sound(page: Page) -> None:
+    """No accessibility rule is broken and nothing is wider than the window."""
+    found = Axe().run(page, options=RULES).response["violations"]
+    named = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
+    assert not named, f"{page.url}: {json.dumps(named, indent=1)}"
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow == 0, f"{page.url} is {overflow} pixels too wide"
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
+def test_every_page_of_people_is_sound(acme, open_page, scheme, width):
+    page = open_page(scheme=scheme, width=width)
+    for path in (
+        "/accounts/login/",
+        "/accounts/password/reset/",
+        "/accounts/password/reset/done/",
+        "/accounts/signup/",
+    ):
+        page.goto(path)
+        expect_sound(page)
+    page.goto("/accounts/login/")
+    page.get_by_label("E-mail").fill("maya@acme.example")
+    page.get_by_label("Password").fill("wrong password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong")
+    expect_sound(page)
+    sign_in(page)
+    second = "/o/borealis-laboratories-and-partners-international/"
+    for path in (
+        "/accounts/password/change/",
+        "/accounts/email/",
+        "/accounts/logout/",
+        "/o/nowhere/",
+        second,
+        f"{second}settings/billing/",
+    ):
+        page.goto(path)
+        expect_sound(page)
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
+def test_menus_are_sound_when_open_and_close_on_escape(acme, open_page, scheme, width):
+    page = open_page(scheme=scheme, width=width)
+    sign_in(page)
+    page.locator("summary.org").click()
+    expect(page.get_by_role("link", name="Borealis")).to_be_visible()
+    expect_sound(page)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Borealis")).to_be_hidden()
+    expect(page.locator("summary.org")).to_be_focused()
+    if width < 800:
+        page.get_by_role("button", name="Menu").click()
+        expect(page.locator("#nav").get_by_role("link", name="Usage")).to_be_visible()
+        expect_sound(page)
+
+
+def test_the_first_tab_skips_to_the_content(acme, open_page):
+    page = open_page()
+    sign_in(page)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_dialog_keeps_the_focus_and_escape_leads_back(acme, open_page):
+    page = open_page()
+    sign_in(page)
+    page.goto("/o/acme/settings/billing/buy/")
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    for key in ["Tab"] * 9 + ["Shift+Tab"] * 9:
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.closest('[role=dialog]') !== null"), key
+    page.keyboard.press("Escape")
+    page.wait_for_url("**/o/acme/settings/billing/")
+
+
+def test_a_dialog_opens_over_the_page_and_gives_the_focus_back(acme, open_page):
+    page = open_page()
+    sign_in(page)
+    # The page's own links to dialogs depend on cards and credit; this one stands for them.
+    page.evaluate(
+        """() => {
+            const link = document.createElement("a");
+            link.href = "/o/acme/settings/billing/auto-reload/";
+            link.dataset.dialog = "";
+            link.textContent = "Open it";
+            document.querySelector("main").prepend(link);
+        }"""
+    )
+    link = page.get_by_role("link", name="Open it")
+    for close in (lambda: page.keyboard.press("Escape"), lambda: page.get_by_role("link", name="Close").click()):
+        link.click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert page.url.endswith("/o/acme/settings/billing/")
+        assert page.evaluate("document.querySelector('.shell').inert")
+        expect_sound(page)
+        close()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(link).to_be_focused()
+        assert not page.evaluate("document.querySelector('.shell').inert")
+
+
+def test_without_scripts_everything_is_there(acme, open_page):
+    page = open_page(width=390, scripts=False)
+    sign_in(page)
+    page.locator("summary.org").click()
+    expect(page.get_by_role("link", name="Borealis")).to_be_visible()
+    page.locator("summary.org").click()
+    page.goto("/o/acme/settings/billing/buy/")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("link", name="Close").click()
+    page.get_by_role("button", name="Menu").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
