@@ -107,7 +107,7 @@ _LIVE_LOTS = f"""
     and ((l.is_open and l.expires_at > %(at)s) or held.nano > 0 or (lapsed.nano > 0 and l.expires_at > %(at)s))
   order by l.expires_at, l.burn_rank, l.effective_at, l.id
   limit %(limit)s
-"""  # noqa: S608 (constants only)
+"""
 
 
 def live_lots(*, organization_id: int, at: datetime, limit: int = 100) -> list[LotLine]:
@@ -141,10 +141,10 @@ _ENDED_LOTS = """
     group by part.lot_id
   )
   select l.id, l.kind, l.label, l.granted_nano,
-    (case when l.expires_at <= %(at)s then l.remaining_nano + coalesce(r.lapsed_nano, 0) else 0 end)
+    ((case when l.expires_at <= %(at)s then l.remaining_nano + coalesce(r.lapsed_nano, 0) else 0 end)
       + coalesce((select -sum(e.amount_nano) from billing_ledgerentry e
                   where e.organization_id = l.organization_id and e.lot_id = l.id
-                    and e.kind in ('expiry', 'return_expired')), 0),
+                    and e.kind in ('expiry', 'return_expired')), 0))::bigint,
     l.effective_at, l.expires_at, l.purchase_id
   from billing_creditlot l left join reserved r on r.lot_id = l.id
   where l.organization_id = %(organization_id)s
@@ -158,10 +158,10 @@ _ENDED_LOTS = """
 
 def ended_lots(*, organization_id: int, at: datetime, before_id: int | None = None, limit: int = 20) -> list[EndedLot]:
     """Used up and expired lots, newest first; the next page begins before the id of the last."""
-    parameters = {"organization_id": organization_id, "at": at, "before_id": before_id, "limit": limit}
+    parameters: dict[str, Any] = {"organization_id": organization_id, "at": at, "before_id": before_id, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(_ENDED_LOTS, parameters)
-        return [EndedLot(*row[:4], int(row[4]), *row[5:]) for row in cursor.fetchall()]
+        return [EndedLot(*row) for row in cursor.fetchall()]
 
 
 _USAGE = """

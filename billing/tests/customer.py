@@ -162,7 +162,9 @@ class Customer:
 
     def remaining(self) -> dict[int, int]:
         """What each lot has unreserved, booked or not."""
-        return dict(CreditLot.objects.filter(organization_id=self.id).order_by("id").values_list("id", "remaining_nano"))
+        return dict(
+            CreditLot.objects.filter(organization_id=self.id).order_by("id").values_list("id", "remaining_nano")
+        )
 
     def footprint(self) -> tuple[object, ...]:
         """Everything that money consists of here, to compare before and after what must change nothing."""

@@ -213,7 +213,10 @@ def test_case_062_credit_ends_at_the_calendar_anniversary_in_utc_to_the_microsec
     with connection.cursor() as cursor:
         cursor.execute("set time zone 'Europe/Berlin'")
     ledger.grant(
-        organization_id=customer.id, kind=CreditLot.Kind.PURCHASE, amount_nano=purchase.credit_nano, purchase_id=purchase.pk
+        organization_id=customer.id,
+        kind=CreditLot.Kind.PURCHASE,
+        amount_nano=purchase.credit_nano,
+        purchase_id=purchase.pk,
     )
     with connection.cursor() as cursor:
         cursor.execute("reset time zone")
@@ -264,5 +267,3 @@ def test_lots_between_two_pages_of_time_are_in_one_list_only(customer, clock):
         assert [line.id for line in customer.lots()] == live
         assert [line.id for line in queries.ended_lots(organization_id=customer.id, at=at)] == ended
     assert queries.ended_lots(organization_id=customer.id, at=end)[0].expired_nano == 100
-
-

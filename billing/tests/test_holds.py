@@ -211,7 +211,12 @@ def test_case_094_a_capture_after_the_lapse_charges_once(customer, clock, is_giv
         customer.charge(1, key="x")
     left = customer.summary().available_nano
     result = customer.capture(hold_id, 50)
-    assert (result.outcome, result.amount_nano, result.debt_nano, result.available_nano) == ("charged", 50, 0, left - 50)
+    assert (result.outcome, result.amount_nano, result.debt_nano, result.available_nano) == (
+        "charged",
+        50,
+        0,
+        left - 50,
+    )
     assert customer.entries()[-1] == ("burn", lot, -50)
     assert customer.capture(hold_id, 50).outcome == "replayed"
     assert customer.void(hold_id).outcome == "already_captured"
@@ -294,7 +299,9 @@ def test_case_095_random_holds_never_leave_anything_held(customer, clock):
     chance = random.Random(seed)
     open_holds: list[int] = []
     for number in range(120):
-        act = chance.choice(["give", "authorize", "authorize", "authorize", "capture", "void", "crash", "report", "wait"])
+        act = chance.choice(
+            ["give", "authorize", "authorize", "authorize", "capture", "void", "crash", "report", "wait"]
+        )
         if act == "give":
             customer.give(chance.randint(1, 400), expires_at=customer.now() + timedelta(minutes=chance.randint(1, 90)))
         elif act == "authorize":

@@ -1,4 +1,4 @@
-"""Charges, keys, burn order, grants and debt. The numbers in names are those of the cases that other systems paid for."""
+"""Charges, keys, burn order, grants and debt. Numbers in names are those of the cases other systems paid for."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -109,7 +109,11 @@ def test_case_023_keys_are_known_after_40_days(customer, credits_clock):
     before = customer.footprint()
     again = [customer.charge(7, key="a"), customer.capture(hold_id, 5, key="c"), customer.authorize(20, key="h")]
     assert [result.outcome for result in again] == ["replayed"] * 3
-    assert [again[0].charge_id, again[1].charge_id, again[2].hold_id] == [charged.charge_id, captured.charge_id, hold_id]
+    assert [again[0].charge_id, again[1].charge_id, again[2].hold_id] == [
+        charged.charge_id,
+        captured.charge_id,
+        hold_id,
+    ]
     assert customer.charge(8, key="a").outcome == "conflict"
     assert customer.footprint() == before
 
@@ -282,7 +286,10 @@ def test_case_009_a_purchase_is_granted_once(customer):
     purchase = customer.buy(500)
     before = customer.footprint()
     again = ledger.grant(
-        organization_id=customer.id, kind=CreditLot.Kind.PURCHASE, amount_nano=purchase.credit_nano, purchase_id=purchase.pk
+        organization_id=customer.id,
+        kind=CreditLot.Kind.PURCHASE,
+        amount_nano=purchase.credit_nano,
+        purchase_id=purchase.pk,
     )
     assert again.is_replay
     assert again.lot_id == purchase.lots.get().pk

@@ -1,0 +1,242 @@
+"""What the runtime role can't do to money, tried statement by statement, and what nobody can do to history.
+
+Every attempt runs as `console_app` on a connection of its own, against tables with rows in them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from billing.tests.customer import MODEL, Customer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+MONEY_TABLES = (
+    "billing_creditaccount",
+    "billing_creditlot",
+    "billing_hold",
+    "billing_charge",
+    "billing_ledgerentry",
+)
+HISTORY_TABLES = (
+    "billing_ledgerentry",
+    "billing_charge",
+    "billing_price",
+    "billing_priceversion",
+    "accounts_auditevent",
+)
+
+
+@pytest.fixture
+def runtime(customer: Customer, role_address) -> Iterator[Connection]:
+    """The runtime role, after some money has moved."""
+    customer.give(1_000)
+    hold_id = customer.hold(50, key="h")
+    customer.capture(hold_id, 40)
+    customer.charge(7, key="c")
+    before = customer.footprint()
+    with psycopg.connect(role_address("console_app"), autocommit=True) as connection:
+        yield connection
+    assert customer.footprint() == before
+
+
+def refused(connection: Connection, statement: str) -> None:
+    """Expect the database to refuse for lack of a right, and for no other reason."""
+    try:
+        connection.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return
+    except psycopg.Error as error:
+        pytest.fail(f"{statement}: stopped by something else than rights: {error}")
+    pytest.fail(f"{statement}: was allowed")
+
+
+def test_the_runtime_role_writes_no_table_of_money(runtime):
+    for table in MONEY_TABLES:
+        refused(runtime, f"update {table} set organization_id = organization_id")
+        refused(runtime, f"delete from {table}")
+        refused(runtime, f"insert into {table} (organization_id) select organization_id from {table}")
+        refused(runtime, f"insert into {table} default values")
+        refused(runtime, f"truncate {table}")
+        refused(runtime, f"truncate {table} cascade")
+        refused(runtime, f"copy {table} from stdin")
+        refused(runtime, f"merge into {table} t using {table} s on false when not matched then insert default values")
+        refused(runtime, f"select * from {table} for update")
+        refused(runtime, f"select * from {table} for no key update")
+        refused(runtime, f"do $$ begin lock table {table} in exclusive mode; end $$")
+
+
+def test_the_runtime_role_changes_no_table_of_money(runtime):
+    for table in MONEY_TABLES:
+        refused(runtime, f"alter table {table} disable trigger all")
+        refused(runtime, f"alter table {table} disable trigger user")
+        refused(runtime, f"alter table {table} add column note text")
+        refused(runtime, f"alter table {table} owner to console_app")
+        refused(runtime, f"alter table {table} set unlogged")
+        refused(runtime, f"drop table {table} cascade")
+        refused(runtime, f"create rule quiet as on insert to {table} do instead nothing")
+        refused(runtime, f"create index on {table} (organization_id)")
+        refused(runtime, f"create policy everything on {table}")
+        refused(
+            runtime,
+            f"create trigger mine before insert on {table} for each row "
+            "execute function suppress_redundant_updates_trigger()",
+        )
+
+
+def test_the_runtime_role_can_not_drop_guards_or_constraints(runtime, superuser_connection):
+    guards = superuser_connection.execute(
+        "select tgname, tgrelid::regclass::text from pg_trigger where not tgisinternal"
+        " and tgrelid::regclass::text ~ '^(billing|accounts)_'"
+    ).fetchall()
+    assert len(guards) >= 10
+    for name, table in guards:
+        refused(runtime, f"drop trigger {name} on {table}")
+        refused(runtime, f"alter table {table} disable trigger {name}")
+        refused(runtime, f"alter trigger {name} on {table} rename to {name}_off")
+    constraints = superuser_connection.execute(
+        "select conname, conrelid::regclass::text from pg_constraint"
+        " where conrelid::regclass::text = any(%s) and contype in ('c', 'u')",
+        [list(MONEY_TABLES)],
+    ).fetchall()
+    assert len(constraints) >= 20
+    for name, table in constraints:
+        refused(runtime, f'alter table {table} drop constraint "{name}"')
+
+
+RAISES_OF_RIGHTS = (
+    "set session_replication_role = replica",
+    "alter role console_app set session_replication_role = replica",
+    "alter role console_app superuser",
+    "alter role console_app bypassrls",
+    "set role console_owner",
+    "set session authorization console_owner",
+    "grant console_owner to console_app",
+    "create role helper superuser",
+    "alter system set session_replication_role = replica",
+    "alter database test_console owner to console_app",
+    "reassign owned by console_owner to console_app",
+    "copy billing_charge to program 'true'",
+    "copy billing_charge to '/tmp/charges'",
+    "select pg_read_file('/etc/hostname')",
+    "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'console_owner'",
+)
+
+
+def test_the_runtime_role_raises_no_right_of_its_own(runtime, owner_connection):
+    # The owner is connected, so that there is somebody to disturb.
+    for statement in RAISES_OF_RIGHTS:
+        refused(runtime, statement)
+
+
+REPLACEMENTS = (
+    "create or replace function public.credits_clock() returns timestamptz language sql volatile"
+    " as $$ select timestamptz '2020-01-01' $$",
+    "alter function public.credits_clock() owner to console_app",
+    "alter function public.credits_clock() rename to old_clock",
+    "alter function public.credits_clock() set search_path = pg_temp",
+    "drop function public.credits_clock() cascade",
+    "create or replace function public.credits__refuse_change() returns trigger language plpgsql"
+    " as $$ begin return new; end $$",
+    "create function public.clock_timestamp() returns timestamptz language sql as $$ select now() $$",
+    "create function public.mine() returns int language sql as $$ select 1 $$",
+    "create table public.mine (id int)",
+    "create view public.mine as select 1",
+    "create operator public.- (leftarg = bigint, rightarg = bigint, function = int8pl)",
+    "create type public.mine as (id int)",
+    "create schema mine",
+    "create temporary table billing_creditlot (id bigint)",
+    "create temporary table mine (id int)",
+    "create temporary view billing_creditlot as select 1",
+    "create function pg_temp.sha256(bytea) returns bytea language sql as $$ select $1 $$",
+    "create extension dblink",
+    "create extension postgres_fdw",
+    "create publication everything for all tables",
+    "create event trigger mine on ddl_command_start execute function public.accounts_refuse_audit_change()",
+)
+
+
+def test_the_runtime_role_replaces_no_clock_and_shadows_no_name(runtime):
+    for statement in REPLACEMENTS:
+        refused(runtime, statement)
+
+
+def test_the_runtime_role_calls_no_internal_function(runtime, superuser_connection):
+    internal = superuser_connection.execute(
+        "select p.oid::regprocedure::text from pg_proc p"
+        " where p.pronamespace = 'public'::regnamespace and starts_with(p.proname, 'credits__')"
+    ).fetchall()
+    assert len(internal) >= 15
+    for (signature,) in internal:
+        row = superuser_connection.execute(
+            "select has_function_privilege('console_app', %s::regprocedure, 'execute'),"
+            " (select prosecdef from pg_proc where oid = %s::regprocedure)",
+            [signature, signature],
+        ).fetchone()
+        assert row == (False, False), signature
+    refused(runtime, "select public.credits__lock(1)")
+    refused(runtime, "select public.credits__append(null, 'grant', 1, 1000, 'lot', 1, null, now(), now())")
+    refused(runtime, "select public.credits__save(a) from public.billing_creditaccount a")
+
+
+def test_functions_with_the_owners_rights_fix_their_search_path(superuser_connection, runtime):
+    rows = superuser_connection.execute(
+        "select p.oid::regprocedure::text, p.proconfig, p.proowner::regrole::text from pg_proc p"
+        " where p.pronamespace = 'public'::regnamespace and p.prosecdef"
+    ).fetchall()
+    assert len(rows) >= 9
+    for signature, settings, owner in rows:
+        # pg_temp last: were it left out, it would be looked at first.
+        assert settings == ["search_path=public, pg_temp"], signature
+        assert owner == "console_owner", signature
+
+
+def test_no_search_path_of_the_caller_leads_a_function_astray(customer, role_address):
+    customer.give(1_000)
+    with psycopg.connect(role_address("console_app"), autocommit=True) as runtime:
+        runtime.execute("set search_path = pg_temp, pg_catalog")
+        row = runtime.execute(
+            "select outcome from public.credits_charge(%s, 'charge', 'path', %s, 'api', '', '{\"input\": 7}', null)",
+            [customer.id, MODEL],
+        ).fetchone()
+    assert row == ("charged",)
+    assert customer.summary().available_nano == 993
+
+
+def test_the_runtime_role_owns_nothing_and_writes_no_money_by_any_grant(runtime, superuser_connection):
+    owned = superuser_connection.execute(
+        "select count(*) from pg_shdepend where refobjid = 'console_app'::regrole and deptype = 'o'"
+    ).fetchone()
+    assert owned == (0,)
+    for table in MONEY_TABLES:
+        for right in ("insert", "update", "delete", "truncate", "trigger", "references", "maintain"):
+            row = superuser_connection.execute(
+                "select has_table_privilege('console_app', %s, %s)"
+                " or (%s in ('insert', 'update', 'references') and has_any_column_privilege('console_app', %s, %s))",
+                [table, right, right, table, right if right in ("insert", "update", "references") else "select"],
+            ).fetchone()
+            assert row == (False,), (table, right)
+
+
+@pytest.mark.parametrize("table", HISTORY_TABLES)
+def test_the_owner_rewrites_no_history_either(customer, owner_connection, table):
+    """Rights don't bind an owner; triggers do, and taking them away leaves a trace in the schema."""
+    customer.give(1_000)
+    customer.charge(7, key="c")
+    if table == "accounts_auditevent":
+        owner_connection.execute("insert into accounts_auditevent (action, target) values ('test.done', '')")
+    refused(owner_connection, f"update {table} set id = id")
+    refused(owner_connection, f"delete from {table}")
+    if table != "billing_priceversion":
+        refused(owner_connection, f"truncate {table} cascade")
+
+
+def test_the_owner_changes_of_a_lot_only_its_remainder(customer, owner_connection):
+    customer.give(1_000)
+    for change in ("granted_nano = 2000", "expires_at = expires_at + interval '1 day'", "kind = 'adjustment'"):
+        refused(owner_connection, f"update billing_creditlot set {change}")
+    refused(owner_connection, "delete from billing_creditlot")

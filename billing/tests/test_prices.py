@@ -1,0 +1,218 @@
+"""Prices: exact sums, one rounding, versions that can't overlap, and a past that is never priced anew."""
+
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.db import DatabaseError, IntegrityError, connection, transaction
+
+from billing.credits import metering, prices
+from billing.credits.metering import Usage
+from billing.errors import Refused
+from billing.models import Charge, Price, PricedModel, PriceVersion
+from billing.tests.customer import MODEL, PRICED_SINCE, Customer, publish_price
+
+pytestmark = pytest.mark.django_db
+
+
+def price_of(customer: Customer, slug: str, quantities: Mapping[str, int]) -> int:
+    """What a charge of these quantities costs."""
+    result = metering.report_usage(
+        organization_id=customer.id,
+        key=uuid4().hex,
+        usage=Usage(model=slug, quantities=quantities),
+    )
+    assert result.outcome == "charged", result
+    assert result.amount_nano is not None
+    return result.amount_nano
+
+
+def publish(slug: str, prices_nano_per_million: Mapping[str, int], *, effective_at: datetime = PRICED_SINCE) -> Any:
+    return prices.publish(
+        prices=prices.ModelPrices(slug=slug, name=slug, prices_nano_per_million=prices_nano_per_million),
+        effective_at=effective_at,
+    )
+
+
+def test_classes_are_summed_exactly_and_rounded_up_once(customer):
+    publish("odd", {"input": 1, "output": 1, "cache_read": 1})
+    assert price_of(customer, "odd", {"input": 1}) == 1
+    assert price_of(customer, "odd", {"input": 1, "output": 1, "cache_read": 1}) == 1
+    assert price_of(customer, "odd", {"input": 500_000, "output": 500_000}) == 1
+    assert price_of(customer, "odd", {"input": 500_000, "output": 500_001}) == 2
+
+
+def test_case_072_a_million_requests_of_one_token_cost_what_the_rounding_says(customer):
+    """One token at a price of less than a nano costs one nano, never nothing; a million of them a million."""
+    publish("tiny", {"input": 3})
+    assert price_of(customer, "tiny", {"input": 1}) * 10**6 == 10**6
+    assert price_of(customer, "tiny", {"input": 10**6}) == 3
+
+
+def test_a_large_sum_keeps_its_last_millionth(customer):
+    """Dividing numerics keeps about 16 digits: a thousand dollars and a millionth of a nano would be rounded down."""
+    publish("large", {"input": 10**12 + 1})
+    assert price_of(customer, "large", {"input": 10**6 + 1}) == 10**12 + 10**6 + 2
+
+
+def test_the_largest_bill_that_can_be_written_down_is_exact(customer):
+    publish("largest", {f"class-{number}": prices.PRICE_NANO_PER_MILLION_MAX for number in range(32)})
+    quantities = {f"class-{number}": metering.QUANTITY_MAX for number in range(32)}
+    assert price_of(customer, "largest", quantities) == 32 * 10**17
+
+
+def test_random_bills_equal_a_recomputation_in_whole_numbers(customer):
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    classes = ("input", "output", "cache_write", "cache_read")
+    for number in range(25):
+        list_ = {name: chance.randrange(10 ** chance.randint(1, 12)) for name in classes}
+        publish(f"m{number}", list_)
+        quantities = {name: chance.randrange(10 ** chance.randint(1, 9)) for name in chance.sample(classes, 3)}
+        exact = sum(list_[name] * units for name, units in quantities.items())
+        assert price_of(customer, f"m{number}", quantities) == -(-exact // 10**6)
+
+
+def test_case_078_a_model_without_a_price_is_refused_and_never_free(customer):
+    customer.give(100)
+    usage = Usage(model="unheard-of", quantities={"input": 1})
+    for operate in (metering.authorize, metering.charge, metering.report_usage):
+        result = operate(organization_id=customer.id, key="a", usage=usage)
+        assert (result.outcome, result.detail) == ("price_missing", "unheard-of")
+    assert not Charge.objects.exists()
+
+
+def test_case_078_a_class_without_a_price_is_refused_but_none_of_it_needs_no_price(customer):
+    customer.give(100)
+    refused = metering.charge(
+        organization_id=customer.id, key="a", usage=Usage(model=MODEL, quantities={"input": 1, "audio": 1})
+    )
+    assert (refused.outcome, refused.detail) == ("price_missing", "audio")
+    charged = metering.charge(
+        organization_id=customer.id, key="a", usage=Usage(model=MODEL, quantities={"input": 1, "audio": 0})
+    )
+    assert (charged.outcome, charged.amount_nano) == ("charged", 1)
+
+
+def test_case_079_a_price_of_zero_charges_zero(customer):
+    customer.give(100)
+    publish("free", {"input": 0})
+    assert price_of(customer, "free", {"input": 10**9}) == 0
+    assert Charge.objects.get().amount_nano == 0
+    assert customer.summary().available_nano == 100
+
+
+def test_case_080_cached_tokens_are_priced_once_each(customer):
+    """Quantities are exclusive: cached tokens are in their own classes and in no other."""
+    publish("cached", {"input": 3 * 10**6, "cache_write": 4 * 10**6, "cache_read": 10**6})
+    assert price_of(customer, "cached", {"input": 10, "cache_write": 10, "cache_read": 10}) == 80
+    assert price_of(customer, "cached", {"input": 0, "cache_read": 10}) == 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_case_081_the_price_of_a_requests_start_is_charged_whenever_it_is_settled(customer, credits_clock):
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    change = start + timedelta(minutes=5)
+    credits_clock.set(start)
+    customer.give(10**6)
+    publish_price(effective_at=change, input_nano=2 * 10**6)
+    hold_id = customer.hold(100, key="h")
+    credits_clock.set(change)
+    captured = customer.capture(hold_id, 100)
+    assert captured.amount_nano == 100
+    assert customer.report(100, key="late", occurred_at=change - timedelta(microseconds=1)).amount_nano == 100
+    assert customer.report(100, key="at", occurred_at=change).amount_nano == 200
+    assert customer.charge(100, key="now").amount_nano == 200
+
+
+@pytest.mark.parametrize(
+    ("age", "outcome"),
+    [
+        (timedelta(days=34, hours=23), "charged"),
+        (timedelta(days=35, hours=1), "occurred_at_out_of_range"),
+        (-timedelta(minutes=4), "charged"),
+        (-timedelta(minutes=6), "occurred_at_out_of_range"),
+    ],
+)
+def test_usage_may_be_35_days_late_and_5_minutes_early(customer, age, outcome):
+    assert customer.report(1, key="a", occurred_at=customer.now() - age).outcome == outcome
+
+
+def test_case_082_a_new_price_changes_no_past_charge(customer):
+    customer.report(100, key="a")
+    before = Charge.objects.values().get()
+    publish_price(effective_at=customer.now(), input_nano=10**9)
+    assert Charge.objects.values().get() == before
+    assert customer.report(100, key="a").amount_nano == 100
+
+
+def test_case_083_two_versions_of_one_price_cannot_overlap(customer):
+    version = PriceVersion.objects.get()
+    for effective_at, superseded_at in [
+        (version.effective_at + timedelta(days=1), None),
+        (version.effective_at - timedelta(days=1), None),
+        (version.effective_at - timedelta(days=1), version.effective_at + timedelta(microseconds=1)),
+    ]:
+        with pytest.raises(IntegrityError, match="overlap"), transaction.atomic():
+            PriceVersion.objects.create(
+                priced_model_id=version.priced_model_id, effective_at=effective_at, superseded_at=superseded_at
+            )
+    PriceVersion.objects.create(
+        priced_model_id=version.priced_model_id,
+        effective_at=version.effective_at - timedelta(days=1),
+        superseded_at=version.effective_at,
+    )
+
+
+def test_a_new_version_must_start_after_the_newest(customer):
+    with pytest.raises(Refused, match="after the newest"):
+        publish_price(effective_at=PRICED_SINCE)
+
+
+@pytest.mark.parametrize("price", [-1, prices.PRICE_NANO_PER_MILLION_MAX + 1, 1.5, True])
+def test_case_087_prices_out_of_bounds_are_refused(db, price):
+    with pytest.raises(Refused):
+        publish("bad", {"input": price})
+    assert not PricedModel.objects.exists()
+
+
+@pytest.mark.parametrize("price", [-1, prices.PRICE_NANO_PER_MILLION_MAX + 1])
+def test_case_087_the_database_refuses_such_prices_too(customer, price):
+    with pytest.raises(IntegrityError, match="price_bounds"), transaction.atomic():
+        Price.objects.create(version=PriceVersion.objects.get(), token_class="another", price_nano_per_million=price)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update billing_price set price_nano_per_million = 0",
+        "delete from billing_price",
+        "truncate billing_price",
+        "delete from billing_priceversion",
+        "update billing_priceversion set effective_at = effective_at - interval '1 day'",
+        "update billing_priceversion set superseded_at = now() - interval '1 day'",
+    ],
+)
+def test_case_082_nobody_rewrites_a_published_price(customer, owner_connection, statement):
+    """Not the runtime role, and not the owner of the tables either."""
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported)):
+        owner_connection.execute(statement)
+    with pytest.raises(DatabaseError), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_the_shipped_list_is_seeded_once_with_the_public_prices(db):
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert len(prices.seed(effective_at=at)) == len(prices.SHIPPED)
+    assert prices.seed(effective_at=at + timedelta(days=1)) == []
+    by_slug = {model.slug: model.prices_nano_per_million for model in prices.in_force(at=at)}
+    assert (by_slug["orion-medium"]["input"], by_slug["orion-medium"]["output"]) == (3 * 10**9, 15 * 10**9)
+    assert (by_slug["orion-large"]["input"], by_slug["orion-large"]["output"]) == (15 * 10**9, 75 * 10**9)
+    assert all(set(model) == {"input", "output", "cache_write", "cache_read"} for model in by_slug.values())
+    assert prices.in_force(at=at - timedelta(microseconds=1)) == []
