@@ -41,7 +41,7 @@ def change_password(request: HttpRequest, extra_context: dict[str, Any] | None =
     return redirect("account_change_password")
 
 
-admin.site.password_change = change_password  # type: ignore[method-assign]
+admin.site.password_change = change_password  # type: ignore[method-assign,assignment]
 
 
 def staff_of(request: HttpRequest) -> User:
