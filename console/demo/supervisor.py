@@ -129,9 +129,9 @@ def run(options: argparse.Namespace) -> None:
     addresses = chosen_addresses(port=options.port, is_ephemeral=options.ephemeral)
     folders = prepare(None if options.ephemeral else options.folder)
     with contextlib.ExitStack() as stack:
-        stack.callback(forget, folders)
         held = lock(folders)
         stack.callback(os.close, held)
+        stack.callback(forget, folders)
         (folders.process_ids / "supervisor.pid").write_text(f"{os.getpid()}\n")
         if folders.postgres.parent != folders.base:
             show(f"The account nobody can't reach {folders.base}, so the databases live in {folders.postgres.parent}.")
@@ -141,7 +141,8 @@ def run(options: argparse.Namespace) -> None:
         services_seconds = time.monotonic() - began
         management("migrate", "--verbosity", "0", environment=environment)
         migrated_seconds = time.monotonic() - began
-        start_console(processes, addresses, environment=environment, left_out=options.without)
+        commands = console_commands(addresses, environment=environment)
+        start_console(processes, {"web": commands.pop("web")}, environment=environment)
         management("seed_demo", environment=environment)
         write_environment(folders, environment)
         visitor.wait_for_page(
@@ -153,6 +154,9 @@ def run(options: argparse.Namespace) -> None:
             check=processes.refuse_the_ended,
         )
         page_seconds = time.monotonic() - began
+        # After the page, so that on a small machine they don't keep the person at the browser waiting.
+        wanted = {name: command for name, command in commands.items() if name not in options.without}
+        start_console(processes, wanted, environment=environment)
         if "gate" not in options.without:
             visitor.wait_for(f"{addresses.gate}/healthz", seconds_max=30, check=processes.refuse_the_ended)
         show(
@@ -175,7 +179,7 @@ def running_services(
 ) -> Iterator[dict[str, str]]:
     """Run PostgreSQL, Valkey and the Stripe stand-in, and yield the environment that the console needs."""
     account = children.unprivileged_account()
-    base = child_environment(folders, addresses)
+    base = demo_variables(folders, addresses)
     socket_folder = Path(tempfile.mkdtemp(prefix="console-valkey-", dir="/tmp"))
     if account:
         account.own(socket_folder)
@@ -183,7 +187,7 @@ def running_services(
         processes.start(
             "valkey",
             valkey.command(data_folder=folders.valkey, socket_folder=socket_folder, account=account),
-            environment=base,
+            environment=child_environment(base),
             account=account,
             folder=Path("/"),
             remove=[socket_folder],
@@ -193,7 +197,7 @@ def running_services(
         stripe += ["--webhook-url", f"{addresses.site}/webhooks/stripe/"]
         stripe += ["--webhook-secret", base["STRIPE_WEBHOOK_SECRET"]]
         stripe += ["--secret-key", base["STRIPE_SECRET_KEY"], "--publishable-key", base["STRIPE_PUBLISHABLE_KEY"]]
-        processes.start("stripe", stripe, environment=base, folder=CHECKOUT)
+        processes.start("stripe", stripe, environment=child_environment(base), folder=CHECKOUT)
         with postgres.running(
             folders.postgres,
             fast=False,
@@ -219,14 +223,11 @@ def running_services(
         shutil.rmtree(socket_folder, ignore_errors=True)
 
 
-def child_environment(folders: Folders, addresses: Addresses) -> dict[str, str]:
-    """The environment of every child, without what only a running service knows."""
+def demo_variables(folders: Folders, addresses: Addresses) -> dict[str, str]:
+    """The variables that the settings read, without what only a running service knows."""
     keys = kept_secrets(folders.demo / "secrets.json")
-    return dict(os.environ) | {
+    return {
         "DJANGO_SETTINGS_MODULE": "console.settings",
-        "PYTHONUNBUFFERED": "1",
-        # Celery warns root about pickled tasks; these are JSON, on a socket of this user's own.
-        "PYTHONWARNINGS": "ignore:You're running the worker",
         "DEBUG": "false",
         "SECRET_KEY": keys["SECRET_KEY"],
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
@@ -240,6 +241,18 @@ def child_environment(folders: Folders, addresses: Addresses) -> dict[str, str]:
         "DEMO_FOLDER": str(folders.demo),
         "STATIC_ROOT": str(folders.base / "static"),
         "TRUSTED_PROXY_COUNT": "0",
+    }
+
+
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: the caller's, but for libpq's own variables, and the demo's over it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {
+        **inherited,
+        **variables,
+        "PYTHONUNBUFFERED": "1",
+        # Celery warns root about pickled tasks; these are JSON, on a socket of this user's own.
+        "PYTHONWARNINGS": "ignore:You're running the worker",
     }
 
 
@@ -258,16 +271,14 @@ def kept_secrets(path: Path) -> dict[str, str]:
     return made
 
 
-def start_console(
-    processes: Processes, addresses: Addresses, *, environment: Mapping[str, str], left_out: list[str]
-) -> None:
-    """Start web, gate, worker and beat."""
+def console_commands(addresses: Addresses, *, environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """What web, gate, worker and beat run."""
     python = [sys.executable, "-m"]
     gunicorn = [*python, "gunicorn", "--no-control-socket", "--worker-class", "gthread", "--workers", "1"]
     gunicorn += ["--threads", "8", "--log-level", "warning", "--graceful-timeout", "3"]
     celery = [*python, "celery", "--app", "console", "--quiet"]
     schedule = Path(environment["DEMO_FOLDER"]) / "beat-schedule"
-    commands = {
+    return {
         "web": [*gunicorn, "--bind", f"127.0.0.1:{addresses.web_port}", "console.wsgi"],
         "gate": [*gunicorn, "--bind", f"127.0.0.1:{addresses.gate_port}", "console.gateway_wsgi"],
         "worker": [
@@ -276,15 +287,22 @@ def start_console(
         ],
         "beat": [*celery, "beat", "--loglevel", "warning", "--schedule", str(schedule), "--pidfile", ""],
     }
+
+
+def start_console(processes: Processes, commands: Mapping[str, list[str]], *, environment: Mapping[str, str]) -> None:
+    """Start processes of the console, each under its own name."""
     for name, command in commands.items():
-        if name not in left_out:
-            processes.start(name, command, environment={**environment, "PROCESS_NAME": name}, folder=CHECKOUT)
+        processes.start(
+            name, command, environment=child_environment({**environment, "PROCESS_NAME": name}), folder=CHECKOUT
+        )
 
 
 def management(*arguments: str, environment: Mapping[str, str]) -> None:
     """Run one management command to its end. Errors: DemoError with its last lines."""
     command = [sys.executable, "manage.py", *arguments]
-    result = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, env=child_environment(environment), cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
     if result.returncode != 0:
         last_lines = (result.stdout + result.stderr).strip().splitlines()[-12:]
         raise DemoError("\n".join([f"manage.py {arguments[0]} failed with status {result.returncode}:", *last_lines]))
@@ -292,9 +310,7 @@ def management(*arguments: str, environment: Mapping[str, str]) -> None:
 
 def write_environment(folders: Folders, environment: Mapping[str, str]) -> None:
     """Write shell lines with which a management command talks to the running demo."""
-    own = {name: value for name, value in environment.items() if os.environ.get(name) != value}
-    for name in ("PYTHONUNBUFFERED", "PYTHONWARNINGS"):
-        own.pop(name, None)
+    own = dict(environment)
     key = folders.demo / "service-key"
     if key.exists():
         own["GATE_SERVICE_KEY"] = key.read_text().strip()
