@@ -168,7 +168,7 @@ def attempt(*, organization_id: int, at: datetime) -> Purchase | None:
     Any number of callers at once make at most one charge.
     """
     try:
-        purchase_id = _plan(organization_id)
+        purchase_id = plan(organization_id=organization_id)
     except IntegrityError:
         # Somebody else's attempt is in flight.
         return None
@@ -180,9 +180,10 @@ def reload_cents(
 ) -> int:
     """What to charge now, in cents; 0 where nothing is to be charged.
 
-    The target less the level, rounded up to a cent, at most ``maximum_cents`` in one charge (the next one follows). The
-    last reload of a month shrinks to what the cap has left, but only if that lifts credit back to the line: less would
-    take the customer's money and leave auto-reload due at once with nothing left to charge.
+    The target less the level, rounded up to a cent, at most ``maximum_cents`` in one charge: another follows while
+    credit is still below the line. The last reload of a month shrinks to what the cap has left, but only if that lifts
+    credit back to the line: less would take the customer's money and leave auto-reload due at once with nothing left
+    to charge.
     """
     line_nano, target_nano = nano_from_cents(reload.minimum_cents), nano_from_cents(reload.target_cents)
     if level_nano >= line_nano and not is_refusal:
@@ -196,8 +197,12 @@ def reload_cents(
     return wanted_cents if wanted_cents >= CHARGE_MINIMUM_CENTS else 0
 
 
-def _plan(organization_id: int) -> int | None:
-    """Decide under the lock and write the purchase down. Returns its id."""
+def plan(*, organization_id: int) -> int | None:
+    """Decide under the lock whether a reload is to be made, and write it down. Returns the purchase's id.
+
+    Raises:
+        IntegrityError: another attempt is in flight, and its row was not seen.
+    """
     with transaction.atomic(durable=True):
         account = ledger.lock(organization_id=organization_id)
         at = account.locked_at

@@ -94,11 +94,15 @@ def finish_setup(*, organization: Organization, actor: User, setup_intent_id: st
 
 
 def finish(*, setup_id: int, at: datetime) -> PaymentMethod:
-    """What :func:`finish_setup` does, for the webhook and the reconciler too, when the browser never came back."""
+    """What :func:`finish_setup` does, for the webhook too, when the browser never came back.
+
+    Who opened the form must still hold the right: a card of somebody who was removed meanwhile is not taken.
+    """
     setup = CardSetup.objects.select_related("organization", "actor").get(pk=setup_id)
     known = PaymentMethod.objects.filter(card_setup=setup).first()
     if known is not None:
         return known
+    require(organization=setup.organization, actor=setup.actor, permission=Permission.CARD_EDIT)
     facts = stripe_gateway.read_setup(setup_intent_id=setup.stripe_setup_intent_id or "")
     card = _checked_card(setup, facts, at=at)
     saved = _make_default(setup, card, at=at)

@@ -13,7 +13,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
 
 from accounts import audit
 from accounts.models import Organization, User
@@ -32,7 +31,6 @@ RESEND_WITHIN = timedelta(hours=23)
 FORGOTTEN_AFTER = timedelta(hours=25)
 # Longer than all tries of one call together, so that a resend never meets its own first call.
 CALL_IS_OVER_AFTER = timedelta(seconds=90)
-NEEDS_A_LOOK_AFTER = timedelta(hours=24)
 LOOK_BACK = timedelta(minutes=5)
 
 DECLINES_PER_HOUR_MAX = 5
@@ -158,13 +156,6 @@ def recent(*, organization: Organization, before_id: int | None = None, limit: i
     if before_id is not None:
         purchases = purchases.filter(pk__lt=before_id)
     return list(purchases.order_by("-id")[:limit])
-
-
-def needs_a_look(*, at: datetime) -> QuerySet[Purchase]:
-    """What no machine can end: open for a day without waiting for a customer, or other at Stripe than in its row."""
-    waiting = (Purchase.State.REQUIRES_ACTION, Purchase.State.NEEDS_CUSTOMER)
-    old = Q(state__in=Purchase.OPEN_STATES, created_at__lt=at - NEEDS_A_LOOK_AFTER) & ~Q(state__in=waiting)
-    return Purchase.objects.filter(old | Q(failure_code__startswith="mismatch_"))
 
 
 def failure_text(purchase: Purchase) -> str:

@@ -140,7 +140,10 @@ def _finish_card(event: StripeEvent, *, at: datetime) -> str:
         metadata = event.payload["data"]["object"].get("metadata") or {}
         logger.error("Event %s is about a card form that is not known: %s", event.stripe_event_id, metadata)
         return "ignored: unknown card form"
-    card = payment_methods.finish(setup_id=setup.pk, at=at)
+    try:
+        card = payment_methods.finish(setup_id=setup.pk, at=at)
+    except Refused as refusal:
+        return f"refused: {refusal.code}"
     return f"card {card.pk}"
 
 

@@ -7,10 +7,11 @@ version doesn't know is an error of the type checker.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ RETRIES = 2
 SIGNATURE_TOLERANCE_SECONDS = 300
 PAGES_MAX = 10
 PAGE_SIZE = 100
+
+logger = logging.getLogger(__name__)
 
 CancellationReason = Literal["abandoned", "duplicate", "requested_by_customer"]
 
@@ -201,7 +204,7 @@ def create_payment(payment: Payment) -> IntentFacts:
         params["off_session"] = True
     else:
         params["use_stripe_sdk"] = True
-    with _declined_is_an_answer() as answer, _translated():
+    with _declined_is_an_answer() as answer:
         answer.facts = _intent_facts(_client().v1.payment_intents.create(params, {"idempotency_key": payment.key}))
     return answer.given()
 
@@ -212,7 +215,7 @@ def confirm_payment(*, payment_intent_id: str, payment_method_id: str) -> Intent
     No key of ours: a PaymentIntent can succeed once only, and a second confirmation of one that did is refused.
     """
     params: PaymentIntentConfirmParams = {"payment_method": payment_method_id, "use_stripe_sdk": True}
-    with _declined_is_an_answer() as answer, _translated():
+    with _declined_is_an_answer() as answer:
         answer.facts = _intent_facts(_client().v1.payment_intents.confirm(payment_intent_id, params))
     return answer.given()
 
@@ -308,27 +311,28 @@ class _Answer:
 
 @contextmanager
 def _declined_is_an_answer() -> Iterator[_Answer]:
-    """Turn the error of a declined card into the facts of the PaymentIntent that it carries."""
+    """Turn the error of a declined card into the facts of the PaymentIntent that it carries; else as `_translated`."""
     answer = _Answer()
-    try:
-        yield answer
-    except stripe.CardError as error:
-        said = error.error
-        intent = said.payment_intent if said is not None and "payment_intent" in said else None
-        if said is None or intent is None:
-            raise ProcessorRefused("The card was declined.", code=error.code or "card_declined") from error
-        answer.facts = replace(
-            _intent_facts(intent),
-            failure_code=_text(said, "code"),
-            decline_code=_text(said, "decline_code"),
-            failure_message=_text(said, "message"),
-            advice_code=_text(said, "advice_code"),
-        )
+    with _translated():
+        try:
+            yield answer
+        except stripe.CardError as error:
+            said = error.error
+            intent = said.payment_intent if said is not None and "payment_intent" in said else None
+            if said is None or intent is None:
+                raise
+            answer.facts = replace(
+                _intent_facts(intent),
+                failure_code=_text(said, "code"),
+                decline_code=_text(said, "decline_code"),
+                failure_message=_text(said, "message"),
+                advice_code=_text(said, "advice_code"),
+            )
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise what went wrong as errors of this product. Declined cards pass.
+    """Raise what went wrong as errors of this product, in words that a customer may read.
 
     A 400 or 404 is definite: refused parameters are never executed, and an executed request answers its key with its
     own first result. Everything else leaves open what happened: no connection, a time limit, 5xx, a conflict of two
@@ -337,13 +341,12 @@ def _translated() -> Iterator[None]:
     """
     try:
         yield
-    except stripe.CardError:
-        raise
     except stripe.IdempotencyError as error:
         raise KeyReused("A key was used with other parameters.") from error
-    except stripe.InvalidRequestError as error:
+    except (stripe.InvalidRequestError, stripe.CardError) as error:
+        logger.warning("Stripe refused a request: %s (%s)", error.user_message, error.code)
         raise ProcessorRefused(
-            error.user_message or "The payment processor refused the request.", code=error.code or "invalid_request"
+            "The payment processor refused the request. Nothing was charged.", code=error.code or "invalid_request"
         ) from error
     except stripe.StripeError as error:
         raise PaymentProcessorUnavailable(f"{type(error).__name__} {error.http_status or ''}".strip()) from error
@@ -364,6 +367,9 @@ def _client_for(secret_key: str, api_base: str) -> stripe.StripeClient:
 
 
 def _is_signed(body: bytes, signature: str, secret: str) -> bool:
+    if not signature.isascii():
+        # The SDK's comparison raises for such text instead of saying no.
+        return False
     try:
         stripe.WebhookSignature.verify_header(body, signature, secret.strip(), SIGNATURE_TOLERANCE_SECONDS)
     except (stripe.SignatureVerificationError, ValueError):
@@ -449,8 +455,3 @@ def _text(thing: stripe.StripeObject | None, name: str) -> str:
 def is_live() -> bool:
     """Whether the key in use moves real money."""
     return settings.STRIPE_SECRET_KEY.startswith(("sk_live", "rk_live"))
-
-
-def at_from_stripe(seconds: int) -> datetime:
-    """An instant as Stripe writes it."""
-    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,10 +1,14 @@
 """What several test modules of billing share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from billing.tests.buyer import Buyer
+from billing.tests.customer import Customer, publish_price
 from billing.tests.gateway import Gateway
+from sandbox.stripe.server import StandIn
 
 
 @pytest.fixture
@@ -13,3 +17,24 @@ def gateway(db: None, settings: Any) -> Gateway:
     settings.ROOT_URLCONF = "console.gateway_urls"
     settings.MIDDLEWARE = settings.GATE_MIDDLEWARE
     return Gateway()
+
+
+@pytest.fixture
+def stripe_stand_in(settings: Any) -> Iterator[StandIn]:
+    """A stand-in for Stripe of this test's own, and settings that point to it."""
+    with StandIn() as stand_in:
+        settings.STRIPE_API_BASE = stand_in.base_url
+        yield stand_in
+
+
+@pytest.fixture
+def buyer(db: None, stripe_stand_in: StandIn) -> Buyer:
+    """An organization that pays by card."""
+    return Buyer(stripe_stand_in)
+
+
+@pytest.fixture
+def customer(db: None) -> Customer:
+    """The organization "acme", without credit, and a model of which a unit costs one nano-USD."""
+    publish_price()
+    return Customer()
