@@ -6,7 +6,6 @@ their refusals come back to the field they name by :func:`add_refusal`.
 
 import re
 import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,22 +83,34 @@ class BuyForm(forms.Form):
         self.fields["other_amount"].help_text = f"{least} to {most}. If filled in, it counts instead."
 
     @classmethod
-    def fresh(cls, *, terms: Terms, typed: Mapping[str, Any] | None = None) -> "BuyForm":
-        """An unsent form with a key of its own; ``typed`` keeps what was typed into the one before."""
-        initial: dict[str, Any] = {"amount": plain_dollars(SUGGESTED_CENTS[0]), **(typed or {})}
-        initial.update(attempt_key=uuid.uuid4(), terms_version=terms.version)
+    def fresh(cls, *, terms: Terms) -> "BuyForm":
+        """An unsent form with a key of its own."""
+        initial = {
+            "amount": plain_dollars(SUGGESTED_CENTS[0]),
+            "attempt_key": uuid.uuid4(),
+            "terms_version": terms.version,
+        }
         return cls(initial=initial, terms=terms)
 
-    def clean_terms_version(self) -> str:
-        """The version that was on the page, which must still be the one in force."""
-        version: str = self.cleaned_data["terms_version"]
-        if version != self.credit_terms.version:
-            raise ValidationError("The Credit Terms have changed since this page was opened. Open it again.")
-        return version
+    def renew(self) -> None:
+        """Give a sent form a key of its own and the terms in force, so that sending it again is a new purchase.
+
+        What was typed stays. Terms that have changed have to be accepted anew.
+        """
+        data = self.data.copy()
+        if data.get("terms_version") != self.credit_terms.version:
+            data.pop("terms", None)
+        data["attempt_key"] = str(uuid.uuid4())
+        data["terms_version"] = self.credit_terms.version
+        self.data = data
 
     def clean(self) -> dict[str, Any]:
         """Settle on one amount: the typed one wins over the suggested one, which is always pre-selected."""
         cleaned = super().clean() or {}
+        if "attempt_key" not in cleaned:
+            self.add_error(None, "This page was out of date. Nothing was charged. Check the amount and send it again.")
+        if cleaned.get("terms_version") != self.credit_terms.version:
+            self.add_error(None, "The Credit Terms have changed since this page was opened. Nothing was charged.")
         if "other_amount" not in cleaned or "amount" not in cleaned:
             return cleaned
         typed_cents = cleaned["other_amount"]

@@ -152,8 +152,18 @@ def test_a_form_without_a_proper_key_is_refused(key):
 
 def test_the_terms_must_be_accepted_in_the_version_that_was_shown():
     assert "terms" in buy_form(terms="").errors
-    assert "terms_version" in buy_form(terms_version="1999-01-01").errors
-    assert "terms_version" in buy_form(terms_version="\x00").errors
+    for version in ("1999-01-01", "\x00", ""):
+        assert buy_form(terms_version=version).non_field_errors()
+
+
+def test_a_renewed_form_is_a_new_purchase_with_what_was_typed():
+    form = buy_form(other_amount="31", terms_version="1999-01-01")
+    former_key = form.data["attempt_key"]
+    form.renew()
+    assert form.data["attempt_key"] != former_key
+    assert form.data["other_amount"] == "31"
+    assert form.data["terms_version"] == CREDIT_TERMS.version
+    assert "terms" not in form.data
 
 
 def test_each_rendering_has_a_key_of_its_own():

@@ -17,8 +17,6 @@ from billing.payments import purchases
 from billing.terms import CREDIT_TERMS
 from billing.views.overview import anniversary_of, overview_context
 
-KEPT_FIELDS = ("amount", "other_amount", "terms")
-
 
 @requires(Permission.CREDITS_BUY)
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -28,6 +26,8 @@ def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
         return _page(request, organization, BuyForm.fresh(terms=CREDIT_TERMS))
     form = BuyForm(request.POST, terms=CREDIT_TERMS)
     if not form.is_valid():
+        if form.errors.keys() & {"attempt_key", "__all__"}:
+            form.renew()
         return _page(request, organization, form, status=422)
     amount_cents: int = form.cleaned_data["amount_cents"]
     try:
@@ -65,10 +65,7 @@ def _again(
     request: MemberRequest, organization: Organization, form: BuyForm, refusal: Refused, *, status: int
 ) -> HttpResponse:
     """The form once more with what was typed, the reason, and a key of its own: a new try is a new purchase."""
-    data = form.data.copy()  # type: ignore[attr-defined]
-    fresh = BuyForm.fresh(terms=CREDIT_TERMS)
-    data["attempt_key"] = str(fresh.initial["attempt_key"])
-    form.data = data
+    form.renew()
     add_refusal(form, refusal)
     return _page(request, organization, form, status=status)
 
