@@ -27,7 +27,7 @@ from console.demo.processes import Processes
 from console.local import children, postgres, valkey
 
 WEB_PORT, GATE_PORT, STRIPE_PORT = 8000, 8001, 8420
-PAGE_SECONDS_MAX = 30.0
+PAGE_SECONDS_MAX = 60.0
 BILLING_PATH = "/o/acme-robotics/settings/billing/"
 OPTIONAL = ("gate", "worker", "beat")
 

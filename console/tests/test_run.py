@@ -87,6 +87,19 @@ def test_a_management_command_talks_to_it_as_the_runtime_role(demo):
         assert connection.execute("SELECT current_user").fetchone() == ("console_app",)
 
 
+def test_every_mail_can_be_read_in_the_mailbox(demo):
+    text = "Your receipt: http://localhost/receipts/1?a=1&b=2"
+    code = f"from django.core.mail import send_mail; send_mail('25 dollars', {text!r}, None, ['bela@acme.example'])"
+    sent = run("manage", "shell", "--no-imports", "-c", code, **variables_of(demo.ready["environment"]))
+    assert sent.returncode == 0, sent.stderr
+    mailbox = demo.ready["address"] + "/demo/mailbox/"
+    page = urllib.request.urlopen(mailbox, timeout=10).read().decode()
+    (link,) = re.findall(r'href="(/demo/mailbox/[^"]+)">25 dollars<', page)
+    mail = urllib.request.urlopen(demo.ready["address"] + link, timeout=10).read().decode()
+    assert "bela@acme.example" in mail
+    assert '<a href="http://localhost/receipts/1?a=1&amp;b=2"' in mail
+
+
 def test_an_owner_or_a_superuser_is_refused(demo):
     variables = variables_of(demo.ready["environment"])
     owner_url = variables["MIGRATE_DATABASE_URL"]
@@ -134,6 +147,7 @@ def test_a_second_start_keeps_the_data_of_the_console_and_of_the_stand_in(tmp_pa
             refused = run("--folder", str(data))
             assert refused.returncode == 1
             assert "already runs on" in refused.stderr
+            assert Path(first.ready["environment"]).exists()
             assert first.end(signal.SIGTERM) == []
         with running_demo(tmp_path, "--folder", str(data)) as second:
             variables = variables_of(second.ready["environment"])
@@ -188,6 +202,20 @@ def tools_without_python(folder):
     for name in ("sh", "cat", "cksum", "date", "sed", "rm", "mkdir"):
         (tools / name).symlink_to(shutil.which(name))
     return str(tools)
+
+
+def test_a_missing_browser_is_an_error_where_one_is_required():
+    refused = run("test", REQUIRE_BROWSER="1", BROWSER_PATH="/nonexistent")
+    assert refused.returncode == 2
+    assert "apt-get install chromium" in refused.stderr
+
+
+def test_without_a_browser_its_tests_are_skipped_and_say_what_to_install():
+    skipped = run("test", "console/tests/browser", "-q", "-rs", BROWSER_PATH="/nonexistent")
+    assert skipped.returncode == 0, skipped.stdout
+    assert " skipped" in skipped.stdout
+    assert "passed" not in skipped.stdout
+    assert "apt-get install chromium" in skipped.stdout
 
 
 def test_an_unknown_command_shows_the_usage():
