@@ -68,7 +68,7 @@ def credit_text(amount_nano: int, *, is_owed: bool = False) -> MoneyText:
     Rounds down what the customer has and up what the customer owes, to the hundredth of a cent. An amount that is
     whole cents has no quiet digits.
     """
-    sign = "−" if amount_nano < 0 else ""  # noqa: RUF001 (the typographic minus is meant)
+    sign = "−" if amount_nano < 0 else ""
     size_nano = abs(amount_nano)
     # Rounding down a negative holding rounds its size up.
     rounds_up = is_owed != (amount_nano < 0)
@@ -80,7 +80,7 @@ def credit_text(amount_nano: int, *, is_owed: bool = False) -> MoneyText:
 
 def dollars_text(amount_cents: int) -> str:
     """Write an amount of money in cents as dollars, "$1,234.50"."""
-    sign = "−" if amount_cents < 0 else ""  # noqa: RUF001
+    sign = "−" if amount_cents < 0 else ""
     dollars, cents = divmod(abs(amount_cents), 100)
     return f"{sign}${dollars:,}.{cents:02d}"
 

@@ -103,9 +103,7 @@ def check_quantities(quantities: Quantities) -> None:
             raise InvalidUsage(f"{token_class} must be an integer from 0 to {QUANTITY_MAX}.", field="quantities")
 
 
-def authorize(
-    *, organization_id: int, key: str, usage: Usage, ttl_seconds: int = HOLD_SECONDS_DEFAULT
-) -> Result:
+def authorize(*, organization_id: int, key: str, usage: Usage, ttl_seconds: int = HOLD_SECONDS_DEFAULT) -> Result:
     """Hold credit for a request that is about to be served: its worst case, at the price of now."""
     if not 1 <= ttl_seconds <= HOLD_SECONDS_MAX:
         raise InvalidUsage(f"A hold lasts from 1 to {HOLD_SECONDS_MAX} seconds.", field="ttl_seconds")
@@ -118,9 +116,7 @@ def authorize(
 def capture(*, organization_id: int, hold_id: int, key: str, quantities: Quantities) -> Result:
     """Charge what a held request really used, at the price of its start, and give back what is over."""
     check_quantities(quantities)
-    return _call(
-        "select * from credits_capture(%s, %s, %s, %s)", [organization_id, hold_id, key, _json(quantities)]
-    )
+    return _call("select * from credits_capture(%s, %s, %s, %s)", [organization_id, hold_id, key, _json(quantities)])
 
 
 def void(*, organization_id: int, hold_id: int) -> Result:
@@ -159,10 +155,8 @@ def charge_many(events: Sequence[Event]) -> list[Result]:
 
 
 def _charge(operation: str, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None) -> Result:
-    return _call(
-        "select * from credits_charge(%s, %s, %s, %s, %s, %s, %s, %s)",
-        [organization_id, operation, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities), occurred_at],
-    )  # fmt: skip
+    parameters = [organization_id, operation, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities)]
+    return _call("select * from credits_charge(%s, %s, %s, %s, %s, %s, %s, %s)", [*parameters, occurred_at])
 
 
 def _json(quantities: Quantities) -> str:

@@ -30,7 +30,10 @@ class CreditAccount(models.Model):
     )
     low_at = models.DateTimeField(null=True, help_text="When a reload became due; the next attempt clears it.")
     low_cause = models.CharField(
-        max_length=8, blank=True, default="", help_text="Why: credit below the line (level) or a refused request (refusal)."
+        max_length=8,
+        blank=True,
+        default="",
+        help_text="Why: credit below the line (level) or a refused request (refusal).",
     )
     created_at = models.DateTimeField(db_default=Now())
 
@@ -41,7 +44,8 @@ class CreditAccount(models.Model):
                 name="account_sums_not_negative",
             ),
             models.CheckConstraint(
-                condition=Q(reload_below_nano__isnull=True) | Q(reload_below_nano__gte=0), name="account_line_not_negative"
+                condition=Q(reload_below_nano__isnull=True) | Q(reload_below_nano__gte=0),
+                name="account_line_not_negative",
             ),
             models.CheckConstraint(condition=Q(state__in=["open", "frozen", "closed"]), name="account_state_known"),
         ]

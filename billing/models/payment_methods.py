@@ -69,4 +69,6 @@ class PaymentMethod(models.Model):
     @property
     def brand_name(self) -> str:
         """The brand as people write it."""
-        return {"visa": "Visa", "mastercard": "Mastercard", "amex": "American Express"}.get(self.brand, self.brand.title())
+        return {"visa": "Visa", "mastercard": "Mastercard", "amex": "American Express"}.get(
+            self.brand, self.brand.title()
+        )

@@ -63,7 +63,9 @@ class Purchase(models.Model):
             ),
             models.CheckConstraint(condition=Q(amount_cents__gt=0) & Q(credit_nano__gt=0), name="purchase_amounts"),
             models.CheckConstraint(
-                condition=Q(state__in=["created", "processing", "requires_action", "needs_customer"], settled_at__isnull=True)
+                condition=Q(
+                    state__in=["created", "processing", "requires_action", "needs_customer"], settled_at__isnull=True
+                )
                 | Q(state__in=["succeeded", "failed", "canceled"], settled_at__isnull=False),
                 name="purchase_settled_iff_ended",
             ),

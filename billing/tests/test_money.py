@@ -5,7 +5,14 @@ from billing import money
 
 @pytest.mark.parametrize(
     ("text", "cents"),
-    [("25", 2_500), ("25.5", 2_550), ("$25.00", 2_500), (" 0.01 ", 1), ("1,000", 100_000), ("$1,234,567.89", 123_456_789)],
+    [
+        ("25", 2_500),
+        ("25.5", 2_550),
+        ("$25.00", 2_500),
+        (" 0.01 ", 1),
+        ("1,000", 100_000),
+        ("$1,234,567.89", 123_456_789),
+    ],
 )
 def test_an_amount_as_people_type_it_becomes_cents(text: str, cents: int) -> None:
     assert money.cents_from_text(text) == cents

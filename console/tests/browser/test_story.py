@@ -89,6 +89,10 @@ class Demo:
         done = subprocess.run(command, cwd=CHECKOUT, env={"PATH": os.environ["PATH"]}, capture_output=True, check=True)
         return int(json.loads(done.stdout)["cost_nano"])
 
+    def authorization(self) -> dict[str, str]:
+        """The gateway's service key, as a header."""
+        return {"Authorization": f"Bearer {self.environment['GATE_SERVICE_KEY']}"}
+
     def call_gate(self, operation: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """One call of the gate, as the platform's gateway makes it."""
         headers = {
@@ -118,8 +122,8 @@ class Demo:
 
     def available_nano(self) -> int:
         """What the gate says is available."""
-        headers = {"Authorization": f"Bearer {self.environment['GATE_SERVICE_KEY']}"}
-        request = urllib.request.Request(f"{self.gate}/v1/balance?organization={ORGANIZATION}", headers=headers)
+        address = f"{self.gate}/v1/balance?organization={ORGANIZATION}"
+        request = urllib.request.Request(address, headers=self.authorization())
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(json.load(answer)["available_nano"])
 
@@ -147,7 +151,8 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     try:
         give_up_at = time.monotonic() + START_SECONDS_MAX
         while not ready_file.exists():
-            assert running.poll() is None and time.monotonic() < give_up_at, (tmp_path / "run.log").read_text()
+            assert running.poll() is None, (tmp_path / "run.log").read_text()
+            assert time.monotonic() < give_up_at, (tmp_path / "run.log").read_text()
             time.sleep(0.2)
         ready = json.loads(ready_file.read_text())
         yield Demo(
