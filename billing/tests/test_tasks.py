@@ -12,7 +12,8 @@ from billing.payments import stripe_events
 from billing.payments.stripe_gateway import EventFacts
 from billing.tests.buyer import Buyer
 from billing.tests.test_stripe_events import event_of
-from console.celery import app
+
+app = tasks.attempt_reload.app
 
 
 def make_low(buyer: Buyer) -> None:
