@@ -60,7 +60,8 @@ class Webhooks:
         self._secret = secret or state.setting("webhook_secret")
         if self._url and not self._secret:
             raise ValueError("a webhook address needs its signing secret")
-        self._changed = threading.Condition()
+        # The state's own lock: events are owed inside its transactions, and two locks would be taken in two orders.
+        self._changed = threading.Condition(state.lock)
         self._is_paused = False
         self._is_stopped = False
         self._in_flight: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -265,3 +266,29 @@ def wait_for_attempts(control: Control, count: int) -> None:
     while control.webhooks.deliveries()[0]["attempts"] < count:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_recording_and_delivering_at_once_never_block_each_other(notified: Account, endpoint: Endpoint) -> None:
+    """Many requests record events while earlier ones are delivered and somebody asks for the state of affairs."""
+    assert notified.stand_in is not None
+    webhooks = notified.stand_in.control.webhooks
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            webhooks.wait_until_idle(timeout_seconds=0.01)
+            webhooks.deliveries()
+
+    def create() -> None:
+        for _ in range(25):
+            notified.customer()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    creating = [threading.Thread(target=create, daemon=True) for _ in range(4)]
+    for thread in (asking, *creating):
+        thread.start()
+    for thread in creating:
+        thread.join(timeout=60)
+    is_over.set()
+    assert not any(thread.is_alive() for thread in creating)
+    assert len({event.id for event in endpoint.wait_for(100, timeout_seconds=30)}) == 100
