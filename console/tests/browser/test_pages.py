@@ -1,0 +1,379 @@
+"""The billing pages in a real browser: in light and dark, wide and narrow, by keyboard, and without JavaScript.
+
+The database and the Stripe stand-in are real; the web server runs in a thread of the test. The whole story through
+./run is in test_story.py. SCREENSHOTS=folder keeps a picture of each page and look.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings as django_settings
+from django.test import Client
+from django.utils import timezone
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from accounts.models import User
+from billing.credits import metering, prices
+from billing.models import Purchase
+from billing.tests.buyer import ASKS_ALWAYS, Buyer
+from sandbox.stripe.server import StandIn
+
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "narrow": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+    "narrow-dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+}
+AXE_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+SCREENSHOTS = os.environ.get("SCREENSHOTS", "")
+
+# pytest-django's live server needs tests that commit.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def stripe_stand_in(settings: Any) -> Iterator[StandIn]:
+    """A stand-in for Stripe, for the server and for the browser."""
+    with StandIn() as stand_in:
+        settings.STRIPE_API_BASE = stand_in.base_url
+        settings.STRIPE_JS_URL = stand_in.js_url
+        origins = [stand_in.base_url]
+        settings.STRIPE_CSP = {"script-src": origins, "connect-src": origins, "frame-src": origins}
+        yield stand_in
+
+
+@pytest.fixture
+def buyer(transactional_db: None, stripe_stand_in: StandIn) -> Buyer:
+    return Buyer(stripe_stand_in)
+
+
+class Site:
+    """The live server and the browser, as one organization's people use them."""
+
+    def __init__(self, browser: Browser, address: str, buyer: Buyer) -> None:
+        self._browser = browser
+        self.address = address
+        self.slug = buyer.organization.slug
+        self.problems: list[str] = []
+        self._contexts: list[BrowserContext] = []
+
+    def url(self, path: str) -> str:
+        return f"{self.address}{path}" if path.startswith("/") else f"{self.address}/o/{self.slug}/{path}"
+
+    def page_of(self, user: User, **options: Any) -> Page:
+        """A window of somebody who is signed in; what goes wrong in it is noted in ``problems``."""
+        client = Client()
+        client.force_login(user)
+        context = self._browser.new_context(reduced_motion="reduce", **{**LOOKS["light"], **options})
+        self._contexts.append(context)
+        name = django_settings.SESSION_COOKIE_NAME
+        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": self.address}])
+        page = context.new_page()
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("console", lambda message: self._note(message.type, message.text))
+        return page
+
+    def _note(self, kind: str, text: str) -> None:
+        # An answer of 402 or 422 is a page that says what is wrong; Chromium logs it all the same.
+        if kind in ("error", "warning") and "Failed to load resource" not in text:
+            self.problems.append(f"{kind}: {text}")
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def site(browser: Browser, live_server: Any, buyer: Buyer) -> Iterator[Site]:
+    site = Site(browser, live_server.url, buyer)
+    yield site
+    site.close()
+    assert site.problems == []
+
+
+def overflow(page: Page) -> int:
+    """How many pixels the page is wider than its window."""
+    width: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    return width
+
+
+def axe_violations(page: Page) -> list[str]:
+    results = Axe().run(page, options=AXE_RULES).response
+    return [
+        f"{violation['id']}: {node['target']} {node.get('failureSummary', '')}"
+        for violation in results["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+def well_used(buyer: Buyer) -> None:
+    """An organization with everything that the pages can show."""
+    prices.seed(effective_at=timezone.now() - timedelta(days=36))
+    buyer.save_card()
+    buyer.fund(5_000)
+    buyer.buy(10_000)
+    buyer.buy(2_500)
+    buyer.arm(minimum_cents=2_000, target_cents=5_000, cap_cents=20_000)
+    for day in range(12):
+        for place, model in enumerate(("orion-large", "orion-medium", "orion-small")):
+            metering.report_usage(
+                organization_id=buyer.organization.pk,
+                key=f"{day}-{model}",
+                usage=metering.Usage(
+                    model=model,
+                    quantities={"input": 90_000 + 7_000 * day, "output": 9_000 * (place + 1), "cache_read": 5},
+                ),
+                occurred_at=timezone.now() - timedelta(days=day),
+            )
+    metering.authorize(
+        organization_id=buyer.organization.pk,
+        key="held",
+        usage=metering.Usage(model="orion-large", quantities={"input": 5_000}),
+    )
+
+
+def without_anything(buyer: Buyer) -> None:
+    """Nothing was done yet."""
+
+
+def stopped(buyer: Buyer) -> None:
+    """Out of credit, with a debt."""
+    buyer.save_card()
+    buyer.fund(100)
+    buyer.overspend(101)
+
+
+def asked_by_the_bank(buyer: Buyer) -> None:
+    """A purchase waits for the customer's word to the bank."""
+    buyer.save_card(ASKS_ALWAYS)
+    buyer.buy()
+
+
+def with_a_card(buyer: Buyer) -> None:
+    buyer.save_card()
+
+
+PAGES = [
+    ("billing", well_used, "settings/billing/"),
+    ("billing-empty", without_anything, "settings/billing/"),
+    ("billing-stopped", stopped, "settings/billing/"),
+    ("buy", with_a_card, "settings/billing/buy/"),
+    ("buy-without-card", without_anything, "settings/billing/buy/"),
+    ("card", with_a_card, "settings/billing/card/"),
+    ("auto-reload", with_a_card, "settings/billing/auto-reload/"),
+    ("confirm", asked_by_the_bank, "settings/billing/purchases/{purchase}/"),
+    ("usage", well_used, "usage/"),
+    ("usage-empty", without_anything, "usage/"),
+    ("terms", without_anything, "/terms/credits/"),
+]
+
+
+@pytest.mark.parametrize(("name", "prepare", "path"), PAGES, ids=[page[0] for page in PAGES])
+def test_every_look_of_a_page_fits_its_window_and_is_accessible(site, buyer, name, prepare, path):
+    prepare(buyer)
+    last = Purchase.objects.order_by("-id").values_list("pk", flat=True).first()
+    for look, options in LOOKS.items():
+        page = site.page_of(buyer.billing, **options)
+        page.goto(site.url(path.format(purchase=last)))
+        if "data-card-element" in page.content():
+            expect(page.get_by_role("textbox", name="Card number")).to_be_visible()
+        if SCREENSHOTS:
+            page.screenshot(
+                path=Path(SCREENSHOTS) / f"{name}-{look}.png", full_page=page.locator(".scrim").count() == 0
+            )
+        assert overflow(page) <= 0, look
+        assert axe_violations(page) == [], look
+
+
+def test_a_page_is_usable_at_twice_the_text_size(site, buyer):
+    well_used(buyer)
+    page = site.page_of(buyer.billing, viewport={"width": 640, "height": 450})
+    for path in ("settings/billing/", "usage/"):
+        page.goto(site.url(path))
+        assert overflow(page) <= 0, path
+
+
+def test_the_buy_dialog_opens_keeps_the_focus_and_closes_by_keyboard(site, buyer):
+    well_used(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/"))
+    opener = page.get_by_role("link", name="Buy credits")
+    opener.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Buy credits")
+    expect(dialog).to_be_visible()
+    for key in ["Tab"] * 12 + ["Shift+Tab"] * 12:
+        page.keyboard.press(key)
+        assert page.evaluate("document.activeElement.closest('[role=dialog]') !== null"), key
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(opener).to_be_focused()
+
+
+def test_the_card_dialog_is_reached_filled_and_sent_by_keyboard_alone(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Update payment method").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Update payment method")).to_be_visible()
+    expect(page.get_by_label("Name on the card")).to_be_focused()
+    expect(page.get_by_role("textbox", name="Card number")).to_be_visible()
+    page.keyboard.type("Jonas Weber")
+    for text in ("4242424242424242", "1234", "123"):
+        page.keyboard.press("Tab")
+        page.keyboard.type(text)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Update", exact=True)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Visa ending in 4242 is now your payment method.")).to_be_visible()
+
+
+def test_a_declined_card_is_said_in_the_dialog_and_another_one_can_follow(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/card/"))
+    page.get_by_role("textbox", name="Card number").fill("4000000000000002")
+    page.get_by_role("textbox", name=re.compile("^Expir")).fill("12 / 34")
+    page.get_by_role("textbox", name=re.compile("CVC")).fill("123")
+    page.get_by_role("button", name="Update", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("declined")
+    page.get_by_role("textbox", name="Card number").fill("4242424242424242")
+    page.get_by_role("button", name="Update", exact=True).click()
+    expect(page.get_by_text("Visa ending in 4242 is now your payment method.")).to_be_visible()
+
+
+def test_an_incomplete_card_is_said_at_the_card(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/card/"))
+    page.get_by_role("textbox", name="Card number").fill("42424242")
+    page.get_by_role("button", name="Update", exact=True).click()
+    expect(page.get_by_text("Your card number is incomplete.")).to_be_visible()
+
+
+def test_without_the_processors_script_the_dialog_says_what_is_wrong(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.route("**/stripe.js", lambda route: route.abort())
+    page.goto(site.url("settings/billing/card/"))
+    expect(page.get_by_role("alert")).to_contain_text("The card form did not load.")
+    expect(page.get_by_role("button", name="Update", exact=True)).to_be_disabled()
+
+
+def test_the_button_and_the_receipt_follow_the_amount(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Buy credits").click()
+    dialog = page.get_by_role("dialog", name="Buy credits")
+    expect(dialog.get_by_role("button", name="Buy $25.00")).to_be_visible()
+    dialog.get_by_role("radio", name="$100").check()
+    expect(dialog.get_by_role("button", name="Buy $100.00")).to_be_visible()
+    dialog.get_by_label("Other amount").fill("1,234.5")
+    expect(dialog.get_by_role("button", name="Buy $1,234.50")).to_be_visible()
+    expect(dialog.locator("dd.total")).to_have_text("$1,234.50")
+    dialog.get_by_label("Other amount").fill("abc")
+    expect(dialog.get_by_role("button", name="Buy credits")).to_be_visible()
+
+
+def test_a_double_click_buys_once(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/buy/"))
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Buy $25.00").dblclick()
+    expect(page.get_by_text("$25.00 of credit bought, spendable now.")).to_be_visible()
+    assert buyer.charged_cents == 2_500
+
+
+def test_an_error_in_the_buy_dialog_leads_to_the_field(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Buy credits").click()
+    page.get_by_label("Other amount").fill("3")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Buy $3.00").click()
+    field = page.get_by_label("Other amount")
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description(re.compile("The smallest purchase is"))
+    expect(field).to_have_value("3")
+    assert axe_violations(page) == []
+
+
+def test_the_banks_question_is_answered_on_the_page(site, buyer):
+    asked_by_the_bank(buyer)
+    (purchase,) = buyer.purchases
+    page = site.page_of(buyer.billing)
+    page.goto(site.url(f"settings/billing/purchases/{purchase.pk}/"))
+    page.get_by_role("button", name="Confirm $25.00").click()
+    page.get_by_role("button", name="Complete authentication").click()
+    expect(page.get_by_text("$25.00 of credit bought, spendable now.")).to_be_visible()
+    assert buyer.available_cents == 2_500
+
+
+def test_the_consent_sentence_follows_the_amounts_and_is_what_is_stored(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Edit auto-reload").click()
+    dialog = page.get_by_role("dialog", name="Auto-reload")
+    dialog.get_by_label("When credit falls below").fill("5")
+    dialog.get_by_label("Reload to").fill("20")
+    dialog.get_by_label("At most a month").fill("1,000")
+    sentence = dialog.locator("[data-sentence]")
+    expect(sentence).to_contain_text("When credit falls below $5.00")
+    expect(sentence).to_contain_text("$1,000.00 in a calendar month")
+    shown = sentence.inner_text()
+    dialog.get_by_role("switch", name="Reload automatically").check()
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Auto-reload is on.")).to_be_visible()
+    assert buyer.organization.auto_reload_consents.get().consent_text == shown
+
+
+def test_buying_works_without_javascript(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing, java_script_enabled=False)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Buy credits").click()
+    page.get_by_label("Other amount").fill("31")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Buy credits").click()
+    expect(page.get_by_text("$31.00 of credit bought, spendable now.")).to_be_visible()
+
+
+def test_auto_reload_works_without_javascript_and_asks_to_read_the_sentence(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing, java_script_enabled=False)
+    page.goto(site.url("settings/billing/auto-reload/"))
+    page.get_by_label("When credit falls below").fill("5")
+    page.get_by_role("switch", name="Reload automatically").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Nothing is saved yet")).to_be_visible()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Auto-reload is on.")).to_be_visible()
+    assert buyer.reload.minimum_cents == 500
+
+
+def test_the_card_dialog_says_without_javascript_that_it_needs_it(site, buyer):
+    page = site.page_of(buyer.billing, java_script_enabled=False)
+    page.goto(site.url("settings/billing/card/"))
+    # Playwright's text search leaves <noscript> out.
+    expect(page.locator("noscript .notice")).to_be_visible()
+    expect(page.locator("noscript .notice")).to_contain_text("This step needs JavaScript.")
+
+
+def test_the_month_is_chosen_and_the_chart_opens_as_a_table(site, buyer):
+    well_used(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("usage/"))
+    page.get_by_text("Show as table").click()
+    expect(page.get_by_role("table", name="Cost by day and model in US dollars")).to_be_visible()
+    assert axe_violations(page) == []
+    page.get_by_role("link", name="Month before").click()
+    expect(page.get_by_role("heading", name="Usage", level=1)).to_be_visible()
