@@ -50,7 +50,7 @@ class KeysetList(ChangeList):
         self.result_count = len(self.result_list)
         self.full_result_count = None
         self.show_full_result_count = False
-        self.show_admin_actions = True
+        self.show_admin_actions = bool(self.result_list)
         self.can_show_all = self.multi_page = False
         self.paginator = self.model_admin.get_paginator(request, self.result_list, self.list_per_page)
         self.older_query = (
@@ -105,6 +105,9 @@ class KeysetAdmin(admin.ModelAdmin):
     sortable_by = ()
     search_fields: ClassVar[tuple[str, ...]] = ("organization__slug",)
     search_help_text = "The slug of an organization, or a number of this list."
+
+    class Media:
+        css = {"all": ("billing/staff.css",)}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """The list that doesn't count."""
