@@ -173,7 +173,8 @@ def _result(row: tuple[Any, ...]) -> Result:
 
 def _rows(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
     """Run one prepared statement in a transaction of its own, on Django's connection."""
-    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:
+    # A test case's own transaction is the one exception: it is rolled back, and nobody else waits for its locks.
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise InsideTransaction("metering must not run inside an open transaction")
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:

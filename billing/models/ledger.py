@@ -80,7 +80,9 @@ class CreditLot(models.Model):
     grant_key = models.UUIDField(null=True, help_text="Made when staff's form was rendered: one key, one lot.")
     # A generated column, because an index predicate on remaining_nano itself would end HOT updates of the lot.
     is_open = models.GeneratedField(
-        expression=Q(remaining_nano__gt=0), output_field=models.BooleanField(), db_persist=True
+        expression=Q(remaining_nano__gt=0),  # type: ignore[arg-type]
+        output_field=models.BooleanField(),
+        db_persist=True,
     )
     # Burn order: sooner expiry, then promotional before paid, then older, then id.
     burn_rank = models.GeneratedField(
