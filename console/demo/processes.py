@@ -15,6 +15,8 @@ from console.local import children
 COLOURS = {"web": 36, "gate": 35, "worker": 32, "beat": 33, "stripe": 34}
 # What these say is of interest to a developer of the demo only; it is in their log files.
 SILENT = ("valkey",)
+# What the console's processes use until their end.
+SERVICES = ("valkey", "stripe")
 GRACE_SECONDS = 5.0
 
 
@@ -85,11 +87,14 @@ class Processes:
                 raise DemoError(f"{name} ended with status {status}. Its last lines:\n{self._tail(name)}".rstrip())
 
     def end(self) -> None:
-        """End the children started here, the last one first; their farewells go to the log files."""
+        """End the children started here, the console before its services; their farewells go to the log files."""
         self._is_ending = True
-        for process in reversed(self._running.values()):
-            if process.stdout is not None:
-                children.end(process, timeout_seconds=GRACE_SECONDS + 3)
+        ours = {name: process for name, process in self._running.items() if process.stdout is not None}
+        for group in (ours.keys() - set(SERVICES), ours.keys() & set(SERVICES)):
+            for name in group:
+                children.ask_to_end(ours[name])
+            for name in group:
+                children.end(ours[name], timeout_seconds=GRACE_SECONDS + 3)
 
     def _tail(self, name: str) -> str:
         log = self._folders.logs / f"{name}.log"

@@ -84,10 +84,15 @@ def start(
     )
 
 
-def end(process: subprocess.Popen[bytes], *, timeout_seconds: float = 15.0) -> None:
-    """End a command started by `start` and wait for it; kill its shim when even that doesn't help."""
+def ask_to_end(process: subprocess.Popen[bytes]) -> None:
+    """Send the command its ending signal, without waiting."""
     if process.stdin and not process.stdin.closed:
         process.stdin.close()
+
+
+def end(process: subprocess.Popen[bytes], *, timeout_seconds: float = 15.0) -> None:
+    """End a command started by `start` and wait for it; kill its shim when even that doesn't help."""
+    ask_to_end(process)
     try:
         process.wait(timeout_seconds)
     except subprocess.TimeoutExpired:
