@@ -11,11 +11,10 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0002_audit_events_are_immutable'),
+        ("accounts", "0002_audit_events_are_immutable"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -23,398 +22,911 @@ class Migration(migrations.Migration):
         # The exclusion constraint on price versions compares a bigint; the extension is a trusted one.
         BtreeGistExtension(),
         migrations.CreateModel(
-            name='PricedModel',
+            name="PricedModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(max_length=64, unique=True)),
-                ('name', models.CharField(max_length=80)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(max_length=64, unique=True)),
+                ("name", models.CharField(max_length=80)),
             ],
         ),
         migrations.CreateModel(
-            name='CardSetup',
+            name="CardSetup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_setup_intent_id', models.CharField(max_length=255, null=True, unique=True)),
-                ('state', models.CharField(choices=[('created', 'Created'), ('succeeded', 'Succeeded'), ('failed', 'Failed')], default='created', max_length=10)),
-                ('consent_version', models.CharField(max_length=32)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_setup_intent_id", models.CharField(max_length=255, null=True, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("created", "Created"), ("succeeded", "Succeeded"), ("failed", "Failed")],
+                        default="created",
+                        max_length=10,
+                    ),
+                ),
+                ("consent_version", models.CharField(max_length=32)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, to="accounts.organization"),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CreditAccount',
+            name="CreditAccount",
             fields=[
-                ('organization', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, serialize=False, to='accounts.organization')),
-                ('state', models.CharField(choices=[('open', 'Open'), ('frozen', 'Frozen'), ('closed', 'Closed')], default='open', max_length=8)),
-                ('last_seq', models.BigIntegerField(default=0)),
-                ('last_hash', models.BinaryField(default=b'')),
-                ('unreserved_nano', models.BigIntegerField(default=0, help_text="Sum of the lots' remainders, booked or not.")),
-                ('held_nano', models.BigIntegerField(default=0, help_text='Sum of the allocations of open holds.')),
-                ('debt_nano', models.BigIntegerField(default=0)),
-                ('reload_below_nano', models.BigIntegerField(help_text='The line of auto-reload while it is armed; empty when it is not.', null=True)),
-                ('low_at', models.DateTimeField(help_text='When a reload became due; the next attempt clears it.', null=True)),
-                ('low_cause', models.CharField(blank=True, default='', help_text='Why: credit below the line (level) or a refused request (refusal).', max_length=8)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "organization",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        serialize=False,
+                        to="accounts.organization",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("frozen", "Frozen"), ("closed", "Closed")],
+                        default="open",
+                        max_length=8,
+                    ),
+                ),
+                ("last_seq", models.BigIntegerField(default=0)),
+                ("last_hash", models.BinaryField(default=b"")),
+                (
+                    "unreserved_nano",
+                    models.BigIntegerField(default=0, help_text="Sum of the lots' remainders, booked or not."),
+                ),
+                ("held_nano", models.BigIntegerField(default=0, help_text="Sum of the allocations of open holds.")),
+                ("debt_nano", models.BigIntegerField(default=0)),
+                (
+                    "reload_below_nano",
+                    models.BigIntegerField(
+                        help_text="The line of auto-reload while it is armed; empty when it is not.", null=True
+                    ),
+                ),
+                (
+                    "low_at",
+                    models.DateTimeField(help_text="When a reload became due; the next attempt clears it.", null=True),
+                ),
+                (
+                    "low_cause",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="Why: credit below the line (level) or a refused request (refusal).",
+                        max_length=8,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('low_at__isnull', False)), fields=['low_at'], name='account_low')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('unreserved_nano__gte', 0), ('held_nano__gte', 0), ('debt_nano__gte', 0)), name='account_sums_not_negative'), models.CheckConstraint(condition=models.Q(('reload_below_nano__isnull', True), ('reload_below_nano__gte', 0), _connector='OR'), name='account_line_not_negative'), models.CheckConstraint(condition=models.Q(('state__in', ['open', 'frozen', 'closed'])), name='account_state_known')],
+                "indexes": [
+                    models.Index(condition=models.Q(("low_at__isnull", False)), fields=["low_at"], name="account_low")
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("unreserved_nano__gte", 0), ("held_nano__gte", 0), ("debt_nano__gte", 0)),
+                        name="account_sums_not_negative",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("reload_below_nano__isnull", True), ("reload_below_nano__gte", 0), _connector="OR"
+                        ),
+                        name="account_line_not_negative",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["open", "frozen", "closed"])), name="account_state_known"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='PaymentMethod',
+            name="PaymentMethod",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_payment_method_id', models.CharField(max_length=255, unique=True)),
-                ('brand', models.CharField(max_length=32)),
-                ('last4', models.CharField(max_length=4)),
-                ('exp_month', models.PositiveSmallIntegerField()),
-                ('exp_year', models.PositiveSmallIntegerField()),
-                ('fingerprint', models.CharField(max_length=255)),
-                ('is_default', models.BooleanField(default=False)),
-                ('added_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('removed_at', models.DateTimeField(help_text='When it was replaced and detached.', null=True)),
-                ('added_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('card_setup', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.cardsetup')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='payment_methods', to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_payment_method_id", models.CharField(max_length=255, unique=True)),
+                ("brand", models.CharField(max_length=32)),
+                ("last4", models.CharField(max_length=4)),
+                ("exp_month", models.PositiveSmallIntegerField()),
+                ("exp_year", models.PositiveSmallIntegerField()),
+                ("fingerprint", models.CharField(max_length=255)),
+                ("is_default", models.BooleanField(default=False)),
+                ("added_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("removed_at", models.DateTimeField(help_text="When it was replaced and detached.", null=True)),
+                (
+                    "added_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "card_setup",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.cardsetup"
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="payment_methods",
+                        to="accounts.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PriceVersion',
+            name="PriceVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('effective_at', models.DateTimeField()),
-                ('superseded_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('actor_id', models.BigIntegerField(null=True)),
-                ('reason', models.CharField(blank=True, default='', max_length=500)),
-                ('priced_model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='billing.pricedmodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("effective_at", models.DateTimeField()),
+                ("superseded_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("actor_id", models.BigIntegerField(null=True)),
+                ("reason", models.CharField(blank=True, default="", max_length=500)),
+                (
+                    "priced_model",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="billing.pricedmodel",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Price',
+            name="Price",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('token_class', models.SlugField(db_index=False, max_length=32)),
-                ('price_nano_per_million', models.BigIntegerField()),
-                ('version', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='prices', to='billing.priceversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("token_class", models.SlugField(db_index=False, max_length=32)),
+                ("price_nano_per_million", models.BigIntegerField()),
+                (
+                    "version",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prices",
+                        to="billing.priceversion",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Hold',
+            name="Hold",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('idempotency_key', models.CharField(max_length=255)),
-                ('fingerprint', models.BinaryField()),
-                ('state', models.CharField(choices=[('open', 'Open'), ('captured', 'Captured'), ('voided', 'Voided'), ('lapsed', 'Lapsed')], db_default='open', default='open', max_length=8)),
-                ('amount_nano', models.BigIntegerField()),
-                ('lot_ids', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
-                ('lot_amounts_nano', django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
-                ('surface', models.CharField(max_length=16)),
-                ('key_ref', models.CharField(blank=True, default='', max_length=64)),
-                ('quantities', models.JSONField()),
-                ('started_at', models.DateTimeField(help_text='When the request began; picks the price.')),
-                ('authorized_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField()),
-                ('settled_at', models.DateTimeField(help_text='When it was captured, voided or given back.', null=True)),
-                ('available_after_nano', models.BigIntegerField()),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to='accounts.organization')),
-                ('price_version', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to='billing.priceversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("idempotency_key", models.CharField(max_length=255)),
+                ("fingerprint", models.BinaryField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("captured", "Captured"),
+                            ("voided", "Voided"),
+                            ("lapsed", "Lapsed"),
+                        ],
+                        db_default="open",
+                        default="open",
+                        max_length=8,
+                    ),
+                ),
+                ("amount_nano", models.BigIntegerField()),
+                ("lot_ids", django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None)),
+                (
+                    "lot_amounts_nano",
+                    django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), size=None),
+                ),
+                ("surface", models.CharField(max_length=16)),
+                ("key_ref", models.CharField(blank=True, default="", max_length=64)),
+                ("quantities", models.JSONField()),
+                ("started_at", models.DateTimeField(help_text="When the request began; picks the price.")),
+                ("authorized_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "settled_at",
+                    models.DateTimeField(help_text="When it was captured, voided or given back.", null=True),
+                ),
+                ("available_after_nano", models.BigIntegerField()),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="accounts.organization"
+                    ),
+                ),
+                (
+                    "price_version",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="billing.priceversion"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Charge',
+            name="Charge",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('idempotency_key', models.CharField(max_length=255)),
-                ('fingerprint', models.BinaryField()),
-                ('operation', models.CharField(choices=[('capture', 'Capture of a hold'), ('charge', 'Charge'), ('usage', 'Reported usage')], max_length=8)),
-                ('surface', models.CharField(max_length=16)),
-                ('key_ref', models.CharField(blank=True, default='', max_length=64)),
-                ('quantities', models.JSONField(help_text='Units by token class.')),
-                ('amount_nano', models.BigIntegerField()),
-                ('debt_nano', models.BigIntegerField(default=0, help_text='The part that no credit covered.')),
-                ('available_after_nano', models.BigIntegerField()),
-                ('started_at', models.DateTimeField(help_text='When the request began; picks the price and the day of usage.')),
-                ('charged_at', models.DateTimeField()),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to='accounts.organization')),
-                ('hold', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to='billing.hold')),
-                ('price_version', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to='billing.priceversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("idempotency_key", models.CharField(max_length=255)),
+                ("fingerprint", models.BinaryField()),
+                (
+                    "operation",
+                    models.CharField(
+                        choices=[("capture", "Capture of a hold"), ("charge", "Charge"), ("usage", "Reported usage")],
+                        max_length=8,
+                    ),
+                ),
+                ("surface", models.CharField(max_length=16)),
+                ("key_ref", models.CharField(blank=True, default="", max_length=64)),
+                ("quantities", models.JSONField(help_text="Units by token class.")),
+                ("amount_nano", models.BigIntegerField()),
+                ("debt_nano", models.BigIntegerField(default=0, help_text="The part that no credit covered.")),
+                ("available_after_nano", models.BigIntegerField()),
+                (
+                    "started_at",
+                    models.DateTimeField(help_text="When the request began; picks the price and the day of usage."),
+                ),
+                ("charged_at", models.DateTimeField()),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="accounts.organization"
+                    ),
+                ),
+                (
+                    "hold",
+                    models.ForeignKey(
+                        db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="billing.hold"
+                    ),
+                ),
+                (
+                    "price_version",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="billing.priceversion"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Purchase',
+            name="Purchase",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('manual', 'Bought'), ('auto_reload', 'Auto-reload')], max_length=12)),
-                ('state', models.CharField(choices=[('created', 'Being sent'), ('processing', 'Processing'), ('requires_action', 'Needs confirmation'), ('needs_customer', 'Needs the customer'), ('succeeded', 'Paid'), ('failed', 'Declined'), ('canceled', 'Canceled')], default='created', max_length=16)),
-                ('amount_cents', models.BigIntegerField(help_text='Money charged to the card.')),
-                ('credit_nano', models.BigIntegerField(help_text='Credit granted on success, in nano-USD.')),
-                ('attempt_key', models.UUIDField(help_text='Made when the form was rendered: one key, one purchase.')),
-                ('terms_version', models.CharField(help_text='The Credit Terms or reload consent that was accepted.', max_length=32)),
-                ('terms_accepted_at', models.DateTimeField()),
-                ('payment_intent_id', models.CharField(max_length=255, null=True, unique=True)),
-                ('failure_code', models.CharField(blank=True, default='', max_length=64)),
-                ('decline_code', models.CharField(blank=True, default='', max_length=64)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('sent_at', models.DateTimeField(help_text='When the payment processor was first called for it.', null=True)),
-                ('checked_at', models.DateTimeField(help_text='When the PaymentIntent was last read again.', null=True)),
-                ('settled_at', models.DateTimeField(help_text='When it ended, in either way.', null=True)),
-                ('actor', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='purchases', to='accounts.organization')),
-                ('payment_method', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='billing.paymentmethod')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(choices=[("manual", "Bought"), ("auto_reload", "Auto-reload")], max_length=12),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("created", "Being sent"),
+                            ("processing", "Processing"),
+                            ("requires_action", "Needs confirmation"),
+                            ("needs_customer", "Needs the customer"),
+                            ("succeeded", "Paid"),
+                            ("failed", "Declined"),
+                            ("canceled", "Canceled"),
+                        ],
+                        default="created",
+                        max_length=16,
+                    ),
+                ),
+                ("amount_cents", models.BigIntegerField(help_text="Money charged to the card.")),
+                ("credit_nano", models.BigIntegerField(help_text="Credit granted on success, in nano-USD.")),
+                ("attempt_key", models.UUIDField(help_text="Made when the form was rendered: one key, one purchase.")),
+                (
+                    "terms_version",
+                    models.CharField(help_text="The Credit Terms or reload consent that was accepted.", max_length=32),
+                ),
+                ("terms_accepted_at", models.DateTimeField()),
+                ("payment_intent_id", models.CharField(max_length=255, null=True, unique=True)),
+                ("failure_code", models.CharField(blank=True, default="", max_length=64)),
+                ("decline_code", models.CharField(blank=True, default="", max_length=64)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "sent_at",
+                    models.DateTimeField(help_text="When the payment processor was first called for it.", null=True),
+                ),
+                (
+                    "checked_at",
+                    models.DateTimeField(help_text="When the PaymentIntent was last read again.", null=True),
+                ),
+                ("settled_at", models.DateTimeField(help_text="When it ended, in either way.", null=True)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="purchases",
+                        to="accounts.organization",
+                    ),
+                ),
+                (
+                    "payment_method",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="billing.paymentmethod"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CreditLot',
+            name="CreditLot",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('promotional', 'Promotional credit'), ('purchase', 'Credit purchase'), ('auto_reload', 'Auto-reload'), ('adjustment', 'Correction')], max_length=12)),
-                ('granted_nano', models.BigIntegerField()),
-                ('remaining_nano', models.BigIntegerField()),
-                ('effective_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField()),
-                ('label', models.CharField(blank=True, default='', help_text='What the customer reads.', max_length=80)),
-                ('reason', models.CharField(blank=True, default='', help_text='Why staff gave it. Staff only.', max_length=500)),
-                ('actor_id', models.BigIntegerField(help_text='The user who caused it; empty for the system.', null=True)),
-                ('is_open', models.GeneratedField(db_persist=True, expression=models.Q(('remaining_nano__gt', 0)), output_field=models.BooleanField())),
-                ('burn_rank', models.GeneratedField(db_persist=True, expression=models.Case(models.When(kind='promotional', then=0), default=1), output_field=models.SmallIntegerField())),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to='accounts.organization')),
-                ('purchase', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='lots', to='billing.purchase')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("promotional", "Promotional credit"),
+                            ("purchase", "Credit purchase"),
+                            ("auto_reload", "Auto-reload"),
+                            ("adjustment", "Correction"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("granted_nano", models.BigIntegerField()),
+                ("remaining_nano", models.BigIntegerField()),
+                ("effective_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "label",
+                    models.CharField(blank=True, default="", help_text="What the customer reads.", max_length=80),
+                ),
+                (
+                    "reason",
+                    models.CharField(
+                        blank=True, default="", help_text="Why staff gave it. Staff only.", max_length=500
+                    ),
+                ),
+                (
+                    "actor_id",
+                    models.BigIntegerField(help_text="The user who caused it; empty for the system.", null=True),
+                ),
+                (
+                    "is_open",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=models.Q(("remaining_nano__gt", 0)),
+                        output_field=models.BooleanField(),
+                    ),
+                ),
+                (
+                    "burn_rank",
+                    models.GeneratedField(
+                        db_persist=True,
+                        expression=models.Case(models.When(kind="promotional", then=0), default=1),
+                        output_field=models.SmallIntegerField(),
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="accounts.organization"
+                    ),
+                ),
+                (
+                    "purchase",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="lots",
+                        to="billing.purchase",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='StripeCustomer',
+            name="StripeCustomer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_customer_id', models.CharField(max_length=255, null=True, unique=True)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('organization', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='stripe_customer', to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_customer_id", models.CharField(max_length=255, null=True, unique=True)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "organization",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="stripe_customer",
+                        to="accounts.organization",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='StripeEvent',
+            name="StripeEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stripe_event_id', models.CharField(max_length=255, unique=True)),
-                ('type', models.CharField(max_length=64)),
-                ('object_id', models.CharField(blank=True, default='', max_length=255)),
-                ('api_version', models.CharField(blank=True, default='', max_length=32)),
-                ('payload', models.JSONField()),
-                ('received_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('processed_at', models.DateTimeField(null=True)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('outcome', models.CharField(blank=True, default='', max_length=200)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stripe_event_id", models.CharField(max_length=255, unique=True)),
+                ("type", models.CharField(max_length=64)),
+                ("object_id", models.CharField(blank=True, default="", max_length=255)),
+                ("api_version", models.CharField(blank=True, default="", max_length=32)),
+                ("payload", models.JSONField()),
+                ("received_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("processed_at", models.DateTimeField(null=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("outcome", models.CharField(blank=True, default="", max_length=200)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('processed_at__isnull', True)), fields=['received_at'], name='event_waiting')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("processed_at__isnull", True)), fields=["received_at"], name="event_waiting"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='AutoReload',
+            name="AutoReload",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('is_enabled', models.BooleanField(default=False)),
-                ('minimum_cents', models.BigIntegerField(help_text='The line: a reload is due when credit falls below it.')),
-                ('target_cents', models.BigIntegerField(help_text='The amount to reload to, not an increment.')),
-                ('monthly_cap_cents', models.BigIntegerField(help_text='The most that reloads may charge in a calendar month (UTC).')),
-                ('declines', models.PositiveSmallIntegerField(default=0, help_text='Declined charges since the last success.')),
-                ('suspension', models.CharField(blank=True, choices=[('', 'Not suspended'), ('declined', 'Three declined charges')], default='', max_length=10)),
-                ('suspended_at', models.DateTimeField(null=True)),
-                ('suspended_fingerprint', models.CharField(blank=True, default='', max_length=255)),
-                ('next_attempt_at', models.DateTimeField(help_text='No attempt before this instant, after a decline.', null=True)),
-                ('updated_at', models.DateTimeField()),
-                ('organization', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='auto_reload', to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("is_enabled", models.BooleanField(default=False)),
+                (
+                    "minimum_cents",
+                    models.BigIntegerField(help_text="The line: a reload is due when credit falls below it."),
+                ),
+                ("target_cents", models.BigIntegerField(help_text="The amount to reload to, not an increment.")),
+                (
+                    "monthly_cap_cents",
+                    models.BigIntegerField(help_text="The most that reloads may charge in a calendar month (UTC)."),
+                ),
+                (
+                    "declines",
+                    models.PositiveSmallIntegerField(default=0, help_text="Declined charges since the last success."),
+                ),
+                (
+                    "suspension",
+                    models.CharField(
+                        blank=True,
+                        choices=[("", "Not suspended"), ("declined", "Three declined charges")],
+                        default="",
+                        max_length=10,
+                    ),
+                ),
+                ("suspended_at", models.DateTimeField(null=True)),
+                ("suspended_fingerprint", models.CharField(blank=True, default="", max_length=255)),
+                (
+                    "next_attempt_at",
+                    models.DateTimeField(help_text="No attempt before this instant, after a decline.", null=True),
+                ),
+                ("updated_at", models.DateTimeField()),
+                (
+                    "organization",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="auto_reload",
+                        to="accounts.organization",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('minimum_cents__gte', 0), ('target_cents__gt', models.F('minimum_cents'))), name='reload_target_above'), models.CheckConstraint(condition=models.Q(('monthly_cap_cents__gt', 0)), name='reload_cap_positive')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("minimum_cents__gte", 0), ("target_cents__gt", models.F("minimum_cents"))),
+                        name="reload_target_above",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("monthly_cap_cents__gt", 0)), name="reload_cap_positive"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='AutoReloadConsent',
+            name="AutoReloadConsent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('is_enabled', models.BooleanField()),
-                ('minimum_cents', models.BigIntegerField()),
-                ('target_cents', models.BigIntegerField()),
-                ('monthly_cap_cents', models.BigIntegerField()),
-                ('consent_version', models.CharField(max_length=32)),
-                ('consent_text', models.TextField(help_text='The sentence as it was shown.')),
-                ('consented_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='auto_reload_consents', to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("is_enabled", models.BooleanField()),
+                ("minimum_cents", models.BigIntegerField()),
+                ("target_cents", models.BigIntegerField()),
+                ("monthly_cap_cents", models.BigIntegerField()),
+                ("consent_version", models.CharField(max_length=32)),
+                ("consent_text", models.TextField(help_text="The sentence as it was shown.")),
+                ("consented_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="auto_reload_consents",
+                        to="accounts.organization",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['organization', '-id'], name='reload_consent_newest')],
+                "indexes": [models.Index(fields=["organization", "-id"], name="reload_consent_newest")],
             },
         ),
         migrations.CreateModel(
-            name='LedgerEntry',
+            name="LedgerEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.BigIntegerField()),
-                ('kind', models.CharField(choices=[('grant', 'Credit granted'), ('burn', 'Usage'), ('expiry', 'Expired'), ('return_expired', 'Returned after its end'), ('overshoot', 'Usage above the credit'), ('late_capture', 'Usage settled late'), ('debt_payment', 'Credit used for debt'), ('debt_settlement', 'Debt paid')], max_length=16)),
-                ('amount_nano', models.BigIntegerField()),
-                ('cause_kind', models.CharField(choices=[('charge', 'Charge'), ('hold', 'Hold'), ('lot', 'Lot'), ('purchase', 'Purchase')], max_length=10)),
-                ('cause_id', models.BigIntegerField()),
-                ('actor_id', models.BigIntegerField(null=True)),
-                ('value_at', models.DateTimeField()),
-                ('booked_at', models.DateTimeField()),
-                ('balance_after_nano', models.BigIntegerField()),
-                ('hash', models.BinaryField()),
-                ('lot', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to='billing.creditlot')),
-                ('organization', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, to='accounts.organization')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("seq", models.BigIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("grant", "Credit granted"),
+                            ("burn", "Usage"),
+                            ("expiry", "Expired"),
+                            ("return_expired", "Returned after its end"),
+                            ("overshoot", "Usage above the credit"),
+                            ("late_capture", "Usage settled late"),
+                            ("debt_payment", "Credit used for debt"),
+                            ("debt_settlement", "Debt paid"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("amount_nano", models.BigIntegerField()),
+                (
+                    "cause_kind",
+                    models.CharField(
+                        choices=[("charge", "Charge"), ("hold", "Hold"), ("lot", "Lot"), ("purchase", "Purchase")],
+                        max_length=10,
+                    ),
+                ),
+                ("cause_id", models.BigIntegerField()),
+                ("actor_id", models.BigIntegerField(null=True)),
+                ("value_at", models.DateTimeField()),
+                ("booked_at", models.DateTimeField()),
+                ("balance_after_nano", models.BigIntegerField()),
+                ("hash", models.BinaryField()),
+                (
+                    "lot",
+                    models.ForeignKey(
+                        db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, to="billing.creditlot"
+                    ),
+                ),
+                (
+                    "organization",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, to="accounts.organization"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'ledger entries',
-                'indexes': [models.Index(condition=models.Q(('lot__isnull', False)), fields=['organization', 'lot'], name='entry_of_lot')],
-                'constraints': [models.UniqueConstraint(fields=('organization', 'seq'), name='entry_seq_once'), models.UniqueConstraint(condition=models.Q(('kind', 'expiry')), fields=('organization', 'lot'), name='entry_one_expiry_per_lot'), models.CheckConstraint(condition=models.Q(('amount_nano', 0), _negated=True), name='entry_moves_something'), models.CheckConstraint(condition=models.Q(models.Q(('amount_nano__gt', 0), ('kind__in', ['grant', 'debt_settlement'])), models.Q(('amount_nano__lt', 0), ('kind__in', ['burn', 'expiry', 'return_expired', 'overshoot', 'late_capture', 'debt_payment'])), _connector='OR'), name='entry_sign_of_kind'), models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['overshoot', 'late_capture', 'debt_settlement']), ('lot__isnull', True)), models.Q(('kind__in', ['grant', 'burn', 'expiry', 'return_expired', 'debt_payment']), ('lot__isnull', False)), _connector='OR'), name='entry_lot_iff_credit')],
+                "verbose_name_plural": "ledger entries",
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("lot__isnull", False)), fields=["organization", "lot"], name="entry_of_lot"
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("organization", "seq"), name="entry_seq_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("kind", "expiry")),
+                        fields=("organization", "lot"),
+                        name="entry_one_expiry_per_lot",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("amount_nano", 0), _negated=True), name="entry_moves_something"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("amount_nano__gt", 0), ("kind__in", ["grant", "debt_settlement"])),
+                            models.Q(
+                                ("amount_nano__lt", 0),
+                                (
+                                    "kind__in",
+                                    ["burn", "expiry", "return_expired", "overshoot", "late_capture", "debt_payment"],
+                                ),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="entry_sign_of_kind",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("kind__in", ["overshoot", "late_capture", "debt_settlement"]), ("lot__isnull", True)
+                            ),
+                            models.Q(
+                                ("kind__in", ["grant", "burn", "expiry", "return_expired", "debt_payment"]),
+                                ("lot__isnull", False),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="entry_lot_iff_credit",
+                    ),
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='paymentmethod',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_default', True)), fields=('organization',), name='payment_method_one_default'),
+            model_name="paymentmethod",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_default", True)), fields=("organization",), name="payment_method_one_default"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='paymentmethod',
-            constraint=models.CheckConstraint(condition=models.Q(('is_default', False), ('removed_at__isnull', True), _connector='OR'), name='payment_method_default_is_kept'),
+            model_name="paymentmethod",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("is_default", False), ("removed_at__isnull", True), _connector="OR"),
+                name="payment_method_default_is_kept",
+            ),
         ),
         migrations.AddIndex(
-            model_name='priceversion',
-            index=models.Index(fields=['priced_model', '-effective_at'], name='price_version_newest'),
+            model_name="priceversion",
+            index=models.Index(fields=["priced_model", "-effective_at"], name="price_version_newest"),
         ),
         migrations.AddConstraint(
-            model_name='priceversion',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.F('priced_model'), '='), (models.Func('effective_at', 'superseded_at', django.contrib.postgres.fields.ranges.RangeBoundary(), function='TSTZRANGE', output_field=django.contrib.postgres.fields.ranges.DateTimeRangeField()), '&&')], name='price_versions_do_not_overlap'),
+            model_name="priceversion",
+            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
+                expressions=[
+                    (models.F("priced_model"), "="),
+                    (
+                        models.Func(
+                            "effective_at",
+                            "superseded_at",
+                            django.contrib.postgres.fields.ranges.RangeBoundary(),
+                            function="TSTZRANGE",
+                            output_field=django.contrib.postgres.fields.ranges.DateTimeRangeField(),
+                        ),
+                        "&&",
+                    ),
+                ],
+                name="price_versions_do_not_overlap",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='priceversion',
-            constraint=models.CheckConstraint(condition=models.Q(('superseded_at__isnull', True), ('superseded_at__gt', models.F('effective_at')), _connector='OR'), name='price_version_ends_after_start'),
+            model_name="priceversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("superseded_at__isnull", True), ("superseded_at__gt", models.F("effective_at")), _connector="OR"
+                ),
+                name="price_version_ends_after_start",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='price',
-            constraint=models.UniqueConstraint(fields=('version', 'token_class'), name='price_once_per_class'),
+            model_name="price",
+            constraint=models.UniqueConstraint(fields=("version", "token_class"), name="price_once_per_class"),
         ),
         migrations.AddConstraint(
-            model_name='price',
-            constraint=models.CheckConstraint(condition=models.Q(('price_nano_per_million__gte', 0), ('price_nano_per_million__lte', 100000000000000)), name='price_bounds'),
+            model_name="price",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("price_nano_per_million__gte", 0), ("price_nano_per_million__lte", 100000000000000)
+                ),
+                name="price_bounds",
+            ),
         ),
         migrations.AddIndex(
-            model_name='hold',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['organization', 'expires_at'], name='hold_open'),
+            model_name="hold",
+            index=models.Index(
+                condition=models.Q(("state", "open")), fields=["organization", "expires_at"], name="hold_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.UniqueConstraint(fields=('organization', 'idempotency_key'), name='hold_key_once'),
+            model_name="hold",
+            constraint=models.UniqueConstraint(fields=("organization", "idempotency_key"), name="hold_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_nano__gte', 0)), name='hold_amount_not_negative'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount_nano__gte", 0)), name="hold_amount_not_negative"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(('expires_at__gt', models.F('authorized_at'))), name='hold_ends_after_start'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("expires_at__gt", models.F("authorized_at"))), name="hold_ends_after_start"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'captured', 'voided', 'lapsed'])), name='hold_state_known'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["open", "captured", "voided", "lapsed"])), name="hold_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='hold',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', True), ('state', 'open')), models.Q(models.Q(('state', 'open'), _negated=True), ('settled_at__isnull', False)), _connector='OR'), name='hold_settled_iff_not_open'),
+            model_name="hold",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("settled_at__isnull", True), ("state", "open")),
+                    models.Q(models.Q(("state", "open"), _negated=True), ("settled_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="hold_settled_iff_not_open",
+            ),
         ),
         migrations.AddIndex(
-            model_name='charge',
-            index=models.Index(fields=['organization', 'started_at'], name='charge_usage_day'),
+            model_name="charge",
+            index=models.Index(fields=["organization", "started_at"], name="charge_usage_day"),
         ),
         migrations.AddConstraint(
-            model_name='charge',
-            constraint=models.UniqueConstraint(fields=('organization', 'idempotency_key'), name='charge_key_once'),
+            model_name="charge",
+            constraint=models.UniqueConstraint(fields=("organization", "idempotency_key"), name="charge_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='charge',
-            constraint=models.UniqueConstraint(condition=models.Q(('hold__isnull', False)), fields=('organization', 'hold'), name='charge_once_per_hold'),
+            model_name="charge",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("hold__isnull", False)),
+                fields=("organization", "hold"),
+                name="charge_once_per_hold",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='charge',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_nano__gte', 0), ('debt_nano__gte', 0), ('debt_nano__lte', models.F('amount_nano'))), name='charge_amounts'),
+            model_name="charge",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("amount_nano__gte", 0), ("debt_nano__gte", 0), ("debt_nano__lte", models.F("amount_nano"))
+                ),
+                name="charge_amounts",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='charge',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('hold__isnull', False), ('operation', 'capture')), models.Q(('hold__isnull', True), ('operation__in', ['charge', 'usage'])), _connector='OR'), name='charge_hold_iff_capture'),
+            model_name="charge",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("hold__isnull", False), ("operation", "capture")),
+                    models.Q(("hold__isnull", True), ("operation__in", ["charge", "usage"])),
+                    _connector="OR",
+                ),
+                name="charge_hold_iff_capture",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='charge',
-            constraint=models.CheckConstraint(condition=models.Q(('surface__in', ['api', 'workbench', 'claude_code'])), name='charge_surface_known'),
+            model_name="charge",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("surface__in", ["api", "workbench", "claude_code"])), name="charge_surface_known"
+            ),
         ),
         migrations.AddIndex(
-            model_name='purchase',
-            index=models.Index(fields=['organization', '-id'], name='purchase_newest'),
+            model_name="purchase",
+            index=models.Index(fields=["organization", "-id"], name="purchase_newest"),
         ),
         migrations.AddIndex(
-            model_name='purchase',
-            index=models.Index(condition=models.Q(('state__in', ['created', 'processing', 'requires_action', 'needs_customer'])), fields=['created_at'], name='purchase_open'),
+            model_name="purchase",
+            index=models.Index(
+                condition=models.Q(("state__in", ["created", "processing", "requires_action", "needs_customer"])),
+                fields=["created_at"],
+                name="purchase_open",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='purchase',
-            constraint=models.UniqueConstraint(fields=('organization', 'attempt_key'), name='purchase_once_per_attempt'),
+            model_name="purchase",
+            constraint=models.UniqueConstraint(
+                fields=("organization", "attempt_key"), name="purchase_once_per_attempt"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='purchase',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'auto_reload'), ('state__in', ['created', 'processing', 'requires_action', 'needs_customer'])), fields=('organization',), name='purchase_one_reload_in_flight'),
+            model_name="purchase",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(
+                    ("kind", "auto_reload"),
+                    ("state__in", ["created", "processing", "requires_action", "needs_customer"]),
+                ),
+                fields=("organization",),
+                name="purchase_one_reload_in_flight",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='purchase',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_cents__gt', 0), ('credit_nano__gt', 0)), name='purchase_amounts'),
+            model_name="purchase",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount_cents__gt", 0), ("credit_nano__gt", 0)), name="purchase_amounts"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='purchase',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', True), ('state__in', ['created', 'processing', 'requires_action', 'needs_customer'])), models.Q(('settled_at__isnull', False), ('state__in', ['succeeded', 'failed', 'canceled'])), _connector='OR'), name='purchase_settled_iff_ended'),
+            model_name="purchase",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("settled_at__isnull", True),
+                        ("state__in", ["created", "processing", "requires_action", "needs_customer"]),
+                    ),
+                    models.Q(("settled_at__isnull", False), ("state__in", ["succeeded", "failed", "canceled"])),
+                    _connector="OR",
+                ),
+                name="purchase_settled_iff_ended",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='purchase',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'succeeded'), _negated=True), ('payment_intent_id__isnull', False), _connector='OR'), name='purchase_paid_has_intent'),
+            model_name="purchase",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "succeeded"), _negated=True),
+                    ("payment_intent_id__isnull", False),
+                    _connector="OR",
+                ),
+                name="purchase_paid_has_intent",
+            ),
         ),
         migrations.AddIndex(
-            model_name='creditlot',
-            index=models.Index(condition=models.Q(('is_open', True)), fields=['organization', 'expires_at', 'burn_rank', 'effective_at', 'id'], name='lot_burn_order'),
+            model_name="creditlot",
+            index=models.Index(
+                condition=models.Q(("is_open", True)),
+                fields=["organization", "expires_at", "burn_rank", "effective_at", "id"],
+                name="lot_burn_order",
+            ),
         ),
         migrations.AddIndex(
-            model_name='creditlot',
-            index=models.Index(condition=models.Q(('is_open', True)), fields=['organization', 'effective_at'], name='lot_not_yet_effective'),
+            model_name="creditlot",
+            index=models.Index(
+                condition=models.Q(("is_open", True)),
+                fields=["organization", "effective_at"],
+                name="lot_not_yet_effective",
+            ),
         ),
         migrations.AddIndex(
-            model_name='creditlot',
-            index=models.Index(condition=models.Q(('is_open', True)), fields=['expires_at', 'organization'], name='lot_due'),
+            model_name="creditlot",
+            index=models.Index(
+                condition=models.Q(("is_open", True)), fields=["expires_at", "organization"], name="lot_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='creditlot',
-            index=models.Index(fields=['organization', '-id'], name='lot_newest'),
+            model_name="creditlot",
+            index=models.Index(fields=["organization", "-id"], name="lot_newest"),
         ),
         migrations.AddConstraint(
-            model_name='creditlot',
-            constraint=models.CheckConstraint(condition=models.Q(('granted_nano__gt', 0), ('remaining_nano__gte', 0), ('remaining_nano__lte', models.F('granted_nano'))), name='lot_bounds'),
+            model_name="creditlot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("granted_nano__gt", 0),
+                    ("remaining_nano__gte", 0),
+                    ("remaining_nano__lte", models.F("granted_nano")),
+                ),
+                name="lot_bounds",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditlot',
-            constraint=models.CheckConstraint(condition=models.Q(('expires_at__gt', models.F('effective_at'))), name='lot_ends_after_start'),
+            model_name="creditlot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("expires_at__gt", models.F("effective_at"))), name="lot_ends_after_start"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditlot',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['promotional', 'purchase', 'auto_reload', 'adjustment'])), name='lot_kind_known'),
+            model_name="creditlot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["promotional", "purchase", "auto_reload", "adjustment"])),
+                name="lot_kind_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditlot',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['purchase', 'auto_reload']), ('purchase__isnull', False)), models.Q(('kind__in', ['promotional', 'adjustment']), ('purchase__isnull', True)), _connector='OR'), name='lot_paid_iff_purchase'),
+            model_name="creditlot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind__in", ["purchase", "auto_reload"]), ("purchase__isnull", False)),
+                    models.Q(("kind__in", ["promotional", "adjustment"]), ("purchase__isnull", True)),
+                    _connector="OR",
+                ),
+                name="lot_paid_iff_purchase",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditlot',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['promotional', 'adjustment']), _negated=True), models.Q(('reason', ''), _negated=True), _connector='OR'), name='lot_given_with_reason'),
+            model_name="creditlot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind__in", ["promotional", "adjustment"]), _negated=True),
+                    models.Q(("reason", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="lot_given_with_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='creditlot',
-            constraint=models.UniqueConstraint(condition=models.Q(('purchase__isnull', False)), fields=('organization', 'purchase'), name='lot_one_per_purchase'),
+            model_name="creditlot",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("purchase__isnull", False)),
+                fields=("organization", "purchase"),
+                name="lot_one_per_purchase",
+            ),
         ),
     ]

@@ -4,30 +4,36 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('billing', '0002_ledger_functions'),
+        ("billing", "0002_ledger_functions"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='paymentmethod',
-            name='detached_at',
-            field=models.DateTimeField(help_text='When the payment processor let go of it too.', null=True),
+            model_name="paymentmethod",
+            name="detached_at",
+            field=models.DateTimeField(help_text="When the payment processor let go of it too.", null=True),
         ),
         migrations.AddField(
-            model_name='purchase',
-            name='sent_by',
-            field=models.CharField(blank=True, default='', help_text='The process that sent it first. Part of the request, so kept for every resend under the same key.', max_length=64),
+            model_name="purchase",
+            name="sent_by",
+            field=models.CharField(
+                blank=True,
+                default="",
+                help_text="The process that sent it first. Part of the request, so kept for every resend under the same key.",
+                max_length=64,
+            ),
         ),
         migrations.AlterField(
-            model_name='autoreload',
-            name='suspension',
-            field=models.CharField(blank=True, choices=[('', 'Not suspended'), ('declined', 'Declined charges')], default='', max_length=10),
+            model_name="autoreload",
+            name="suspension",
+            field=models.CharField(
+                blank=True, choices=[("", "Not suspended"), ("declined", "Declined charges")], default="", max_length=10
+            ),
         ),
         migrations.AlterField(
-            model_name='paymentmethod',
-            name='removed_at',
-            field=models.DateTimeField(help_text='When it was replaced: from then on it is never charged.', null=True),
+            model_name="paymentmethod",
+            name="removed_at",
+            field=models.DateTimeField(help_text="When it was replaced: from then on it is never charged.", null=True),
         ),
     ]
