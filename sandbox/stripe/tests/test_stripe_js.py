@@ -4,50 +4,43 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from sandbox.stripe.server import StandIn
 from sandbox.stripe.tests.conftest import Account
 from sandbox.stripe.tests.page import Page as ServedPage
 
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next(filter(None, map(shutil.which, (os.environ.get("BROWSER_PATH", ""), *BROWSER_NAMES))), None)
 
 pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists() and os.environ.get("REQUIRE_BROWSER") != "1",
-    reason=f"no browser at {CHROMIUM}; install it with: apt-get install chromium",
+    CHROMIUM is None and not os.environ.get("REQUIRE_BROWSER"),
+    reason="no Chromium was found: apt-get install chromium, or set BROWSER_PATH to one",
 )
 
 
-@pytest.fixture(scope="module")
-def playwright_here() -> Iterator[Playwright]:
-    """Playwright for this module."""
-    with sync_playwright() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright_here: Playwright) -> Iterator[Browser]:
-    """One browser for this module."""
-    running = playwright_here.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-    yield running
-    running.close()
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Start the machine's own Chromium; root can't have its inner sandbox."""
+    flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    return {**browser_type_launch_args, "executable_path": CHROMIUM, "args": flags}
 
 
 @pytest.fixture
-def open_page(stand_in: StandIn, chromium: Browser) -> Iterator[Callable[..., Page]]:
+def open_page(stand_in: StandIn, browser: Browser) -> Iterator[Callable[..., Page]]:
     """Open the served page in a context of its own; at the end no script or style may have been blocked."""
     contexts = []
     with ServedPage(js_url=stand_in.js_url, stripe_origin=stand_in.base_url) as served:
 
         def opened(query: str = "", **options: Any) -> Page:
-            context = chromium.new_context(**options)
+            context = browser.new_context(**options)
             contexts.append(context)
             page = context.new_page()
             page.set_default_timeout(10_000)
