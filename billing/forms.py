@@ -97,7 +97,7 @@ class BuyForm(forms.Form):
 
         What was typed stays. Terms that have changed have to be accepted anew.
         """
-        data = self.data.copy()
+        data = {name: self.data.get(name) for name in self.data}
         if data.get("terms_version") != self.credit_terms.version:
             data.pop("terms", None)
         data["attempt_key"] = str(uuid.uuid4())

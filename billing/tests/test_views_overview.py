@@ -14,7 +14,7 @@ from accounts.tests import cast
 from billing.credits import metering
 from billing.models import AutoReload, PaymentMethod, Purchase
 from billing.payments import reload_line
-from billing.tests.buyer import MODEL, Buyer
+from billing.tests.buyer import ASKS_ALWAYS, MODEL, Buyer
 from billing.tests.pages import Pages, text_of
 
 
@@ -299,6 +299,50 @@ def test_nothing_on_the_page_leads_nowhere(pages, buyer):
     body = pages.get().content.decode()
     assert 'href="#"' not in body
     assert 'href=""' not in body
+
+
+def needs_customer(buyer):
+    """A reload that the bank wants confirmed, while there is still credit."""
+    buyer.save_card(ASKS_ALWAYS)
+    buyer.arm()
+    buyer.fund(600)
+    buyer.spend(200)
+    purchase = buyer.attempt()
+    assert purchase is not None
+    assert purchase.state == Purchase.State.NEEDS_CUSTOMER
+    return purchase
+
+
+def test_a_reload_that_the_bank_wants_confirmed_is_told_and_can_be_confirmed(pages, buyer):
+    purchase = needs_customer(buyer)
+    overview = pages.get()
+    assert "Your bank wants you to confirm the auto-reload of $16.00." in text_of(overview)
+    assert pages.url("purchase", purchase_id=purchase.pk) in overview.content.decode()
+    answer = pages.post("purchase", {"action": "confirm"}, purchase_id=purchase.pk)
+    assert answer.json()["client_secret"]
+    buyer.answer_bank(purchase)
+    assert pages.post("purchase", {"action": "refresh"}, purchase_id=purchase.pk).url == pages.url("overview")
+    assert buyer.available_cents == 2_000
+
+
+def test_a_reload_that_waits_for_the_customer_is_named_when_credit_has_run_out(pages, buyer):
+    purchase = needs_customer(buyer)
+    buyer.overspend(500)
+    text = text_of(pages.get())
+    assert "Your bank wants you to confirm the last auto-reload charge of $16.00." in text
+    assert text.count("Confirm with your bank") >= 1
+    assert pages.post("purchase", {"action": "cancel"}, purchase_id=purchase.pk).status_code == 302
+    assert buyer.charged_cents == 0
+
+
+def test_paused_auto_reload_is_told_before_credit_runs_out(pages, buyer):
+    buyer.save_card()
+    buyer.arm()
+    buyer.fund(5_000)
+    AutoReload.objects.filter(organization=buyer.organization).update(suspension="declined", suspended_at=buyer.now())
+    text = text_of(pages.get())
+    assert "Auto-reload has paused: Visa ending in 4242 was declined." in text
+    assert "The API is stopped" not in text
 
 
 def test_suspension_is_seen_whatever_line_the_account_keeps(pages, buyer):

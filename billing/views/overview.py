@@ -23,6 +23,7 @@ from billing.purse import purse_for
 from billing.views.charts import credit_line
 from billing.views.outlook import LOOK_BACK, outlook
 
+LOTS_ON_PAGE = 100
 PURCHASES_ON_PAGE = 10
 ENDED_LOTS_ON_PAGE = 10
 CARD_EXPIRY_HINT = timedelta(days=60)
@@ -82,7 +83,7 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
     month_start = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     lots_before = id_from_text(request.GET.get("lots_before", ""))
     purchases_before = id_from_text(request.GET.get("purchases_before", ""))
-    lots = queries.live_lots(organization_id=organization.pk, at=at)
+    lots = queries.live_lots(organization_id=organization.pk, at=at, limit=LOTS_ON_PAGE)
     ended = queries.ended_lots(
         organization_id=organization.pk, at=at, before_id=lots_before, limit=ENDED_LOTS_ON_PAGE + 1
     )
@@ -112,6 +113,7 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
         if is_stopped
         else [],
         "lots": lots,
+        "lots_on_page": LOTS_ON_PAGE,
         "credit_line": credit_line(lots, reload_below_nano=summary.reload_below_nano),
         "ended_lots": ended[:ENDED_LOTS_ON_PAGE],
         "ended_older_id": ended[ENDED_LOTS_ON_PAGE - 1].id if len(ended) > ENDED_LOTS_ON_PAGE else None,

@@ -1,7 +1,25 @@
-// A purchase that the bank wants confirmed: asks the server for the secret, lets Stripe.js show the bank's own page, and then
-// has the server read how it went. Nothing that the browser says is believed.
+// A purchase whose outcome is open. Waiting for the processor: looks again until the page says something else. Waiting for the
+// customer: asks the server for the secret, lets Stripe.js show the bank's own page, and then has the server read how it went.
+// Nothing that the browser says is believed.
 (() => {
   "use strict";
+
+  const PAUSE_MS = 2500;
+
+  async function look() {
+    try {
+      const response = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      if (!response.ok || !page.querySelector("[data-waiting]")) {
+        location.reload();
+        return;
+      }
+    } catch {
+      // The network is away; the next look may find it back.
+    }
+    setTimeout(look, PAUSE_MS);
+  }
+  if (document.querySelector("[data-waiting]")) setTimeout(look, PAUSE_MS);
 
   const form = document.querySelector("form[data-confirm-payment]");
   if (!form) return;

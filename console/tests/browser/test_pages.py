@@ -18,9 +18,10 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from accounts.models import User
+from accounts.models import Organization, User
 from billing.credits import metering, prices
-from billing.models import Purchase
+from billing.models import AutoReload, PaymentMethod, Purchase
+from billing.payments import reconciliation
 from billing.tests.buyer import ASKS_ALWAYS, Buyer
 from sandbox.stripe.server import StandIn
 
@@ -156,18 +157,46 @@ def asked_by_the_bank(buyer: Buyer) -> None:
 
 
 def with_a_card(buyer: Buyer) -> None:
+    """A saved card and nothing else."""
     buyer.save_card()
+
+
+def unanswered(buyer: Buyer) -> None:
+    """A purchase whose outcome nobody knows yet."""
+    buyer.save_card()
+    buyer.stripe.control.add_fault("cut_after", method="POST", path="/v1/payment_intents", times=3)
+    buyer.buy()
+
+
+def paused(buyer: Buyer) -> None:
+    """Auto-reload has paused, and the card expires soon."""
+    card = buyer.save_card()
+    buyer.fund(5_000)
+    buyer.arm()
+    now = buyer.now()
+    AutoReload.objects.filter(organization=buyer.organization).update(suspension="declined", suspended_at=now)
+    PaymentMethod.objects.filter(pk=card.pk).update(exp_month=now.month, exp_year=now.year)
+
+
+def with_long_names(buyer: Buyer) -> None:
+    """Names as long as they may be, without a space."""
+    well_used(buyer)
+    User.objects.filter(pk=buyer.billing.pk).update(name="Wolfeschlegelsteinhausen" * 6)
+    Organization.objects.filter(pk=buyer.organization.pk).update(name="Donaudampfschifffahrt" * 5)
 
 
 PAGES = [
     ("billing", well_used, "settings/billing/"),
     ("billing-empty", without_anything, "settings/billing/"),
     ("billing-stopped", stopped, "settings/billing/"),
+    ("billing-paused", paused, "settings/billing/"),
+    ("billing-long-names", with_long_names, "settings/billing/"),
     ("buy", with_a_card, "settings/billing/buy/"),
     ("buy-without-card", without_anything, "settings/billing/buy/"),
     ("card", with_a_card, "settings/billing/card/"),
     ("auto-reload", with_a_card, "settings/billing/auto-reload/"),
     ("confirm", asked_by_the_bank, "settings/billing/purchases/{purchase}/"),
+    ("waiting", unanswered, "settings/billing/purchases/{purchase}/"),
     ("usage", well_used, "usage/"),
     ("usage-empty", without_anything, "usage/"),
     ("terms", without_anything, "/terms/credits/"),
@@ -315,6 +344,16 @@ def test_the_banks_question_is_answered_on_the_page(site, buyer):
     page.get_by_role("button", name="Complete authentication").click()
     expect(page.get_by_text("$25.00 of credit bought, spendable now.")).to_be_visible()
     assert buyer.available_cents == 2_500
+
+
+def test_a_purchase_that_ends_while_the_page_waits_is_seen_without_a_click(site, buyer):
+    unanswered(buyer)
+    (purchase,) = buyer.purchases
+    page = site.page_of(buyer.billing)
+    page.goto(site.url(f"settings/billing/purchases/{purchase.pk}/"))
+    expect(page.get_by_role("heading", name="Purchase in progress")).to_be_visible()
+    reconciliation.sweep(at=timezone.now() + timedelta(minutes=30))
+    expect(page.get_by_role("heading", name="$25.00 of credit bought")).to_be_visible(timeout=10_000)
 
 
 def test_the_consent_sentence_follows_the_amounts_and_is_what_is_stored(site, buyer):
