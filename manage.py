@@ -18,9 +18,14 @@ def main() -> None:
         os.environ["DATABASE_URL"] = os.environ["MIGRATE_DATABASE_URL"]
         os.environ["IS_OWNER_COMMAND"] = "true"
 
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        # The settings' refusals are sentences for people; where they were raised helps nobody.
+        sys.exit(f"manage.py: {error}")
 
 
 if __name__ == "__main__":

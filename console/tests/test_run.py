@@ -218,6 +218,13 @@ def test_without_a_browser_its_tests_are_skipped_and_say_what_to_install():
     assert "apt-get install chromium" in skipped.stdout
 
 
+def test_a_refusal_of_the_settings_is_one_line():
+    refused = run("manage", "check", DATABASE_URL="postgresql://console_app@localhost/console", SECRET_KEY="short")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("manage.py: SECRET_KEY is weak")
+    assert "Traceback" not in refused.stderr
+
+
 def test_an_unknown_command_shows_the_usage():
     refused = run("tset")
     assert refused.returncode == 2
