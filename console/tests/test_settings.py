@@ -18,9 +18,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 BASE = {"PATH": os.environ["PATH"]}
 
 
-def start(changes, *, base=None, code="import console.settings"):
+def start(changes, *, code="import console.settings"):
     """Read the settings in a process of its own, since a process reads them once."""
-    variables = BASE | (environment.for_production_checks() if base is None else base) | changes
+    variables = BASE | environment.for_production_checks() | changes
     return subprocess.run(
         [sys.executable, "-c", code], cwd=CHECKOUT, env=variables, capture_output=True, text=True, check=False
     )
