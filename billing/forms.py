@@ -142,7 +142,7 @@ class AutoReloadForm(forms.Form):
         label="Reload automatically",
         widget=forms.CheckboxInput(attrs={"class": "switch", "role": "switch", "aria-describedby": "reload-card"}),
     )
-    minimum = DollarsField(label="When credit falls below")
+    minimum = DollarsField(label="Minimum balance")
     target = DollarsField(label="Reload to")
     monthly_cap = DollarsField(label="At most a month")
     consent_for = forms.CharField(required=False, widget=forms.HiddenInput, max_length=100)

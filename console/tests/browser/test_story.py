@@ -239,7 +239,7 @@ def set_auto_reload(page: Page, demo: Demo, *, is_on: bool) -> None:
     dialog = page.get_by_role("dialog", name="Auto-reload")
     dialog.get_by_role("switch", name="Reload automatically").set_checked(is_on)
     if is_on:
-        dialog.get_by_label("When credit falls below").fill("5")
+        dialog.get_by_label("Minimum balance").fill("5")
         dialog.get_by_label("Reload to").fill("20")
         dialog.get_by_label("At most a month").fill("100")
     dialog.get_by_role("button", name="Save").click()
