@@ -434,6 +434,17 @@ def test_case_012_a_key_used_for_another_request_charges_nothing_and_guesses_not
     assert len(buyer.journal()) == 1
 
 
+def test_the_stored_answer_to_a_resend_is_not_taken_for_the_truth(buyer):
+    buyer.save_card(ASKS_ALWAYS)
+    fail_all_tries(buyer, "cut_after")
+    purchase = buyer.buy()
+    (asked,) = buyer.journal("requires_action")
+    buyer.stripe.control.answer_challenge(asked["payment_intent"], complete=True)
+    resent = purchases.send(purchase_id=purchase.pk, at=buyer.now() + timedelta(seconds=100), is_resend=True)
+    assert resent.state == State.SUCCEEDED
+    assert (buyer.available_cents, buyer.grants) == (2_500, 1)
+
+
 def test_a_request_that_died_before_it_was_sent_is_taken_over(buyer):
     card = buyer.save_card()
     key = uuid4()
