@@ -260,6 +260,18 @@ def find_payment(*, customer_id: str, purchase_id: int, created_after: datetime)
     return None
 
 
+def payments_of(*, customer_id: str) -> Iterator[IntentFacts]:
+    """All PaymentIntents of a customer, the newest first, page by page.
+
+    Raises:
+        PaymentProcessorUnavailable: the list could not be read to its end.
+    """
+    params: PaymentIntentListParams = {"customer": customer_id, "limit": PAGE_SIZE}
+    with _translated():
+        for intent in _client().v1.payment_intents.list(params).auto_paging_iter():
+            yield _intent_facts(intent)
+
+
 # Events
 
 

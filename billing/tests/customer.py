@@ -60,9 +60,9 @@ class Customer:
             **options,
         )
 
-    def buy(self, amount_cents: int, *, kind: Purchase.Kind = Purchase.Kind.MANUAL) -> Purchase:
+    def buy(self, amount_cents: int, *, kind: Purchase.Kind = Purchase.Kind.MANUAL, **columns: Any) -> Purchase:
         """A purchase that has succeeded and was granted, as its settlement leaves it."""
-        purchase = self.begin_purchase(amount_cents, kind=kind)
+        purchase = self.begin_purchase(amount_cents, kind=kind, **columns)
         with transaction.atomic():
             granted = ledger.grant(
                 organization_id=self.id,

@@ -1,0 +1,240 @@
+"""What must hold of the ledger at every instant, each as a query that finds the rows of which it does not.
+
+Nothing here repairs or writes. The queries are in ``billing/credits/sql/invariants``, one file each; the comment at a
+file's head is what it promises. They read tables and recompute (hashes, prices, sums, order) without calling the
+functions that wrote the rows, so that a fault in those is found too.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg
+from django.apps import apps
+from django.db import DatabaseError
+
+from billing.credits import sql
+
+_FOLDER = Path(sql.__file__).parent / "invariants"
+
+ROWS_SHOWN = 20
+
+
+class Severity(StrEnum):
+    """A violation is a wrong number or a lost guard. A warning is work that waits longer than it should."""
+
+    VIOLATION = "violation"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """A promise and the query that finds what breaks it: organization, row and detail."""
+
+    name: str
+    severity: Severity
+    is_of_the_database: bool
+
+    @property
+    def promise(self) -> str:
+        """The promise in words: the comment at the head of its file."""
+        lines = (line for line in self.query.splitlines() if line.startswith("-- "))
+        return " ".join(line.removeprefix("-- ") for line in lines)
+
+    @property
+    def query(self) -> str:
+        """The text of its file."""
+        return _read(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A row that breaks a promise. ``organization`` is a slug, or empty for what belongs to none."""
+
+    organization: str
+    row: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one promise stands: how many rows break it, and the first of them."""
+
+    name: str
+    promise: str
+    severity: Severity
+    count: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing breaks it."""
+        return self.count == 0
+
+
+class Cursor(Protocol):
+    """A cursor of Django or of psycopg, in an open transaction."""
+
+    def execute(self, query: Any, params: Any = None, /) -> Any: ...
+
+    def fetchall(self) -> list[Any]: ...
+
+
+def _ledger(*names: str) -> tuple[Invariant, ...]:
+    return tuple(Invariant(name, Severity.VIOLATION, is_of_the_database=False) for name in names)
+
+
+def _database(*names: str) -> tuple[Invariant, ...]:
+    return tuple(Invariant(name, Severity.VIOLATION, is_of_the_database=True) for name in names)
+
+
+INVARIANTS = (
+    *_ledger(
+        "entries_have_no_gap",
+        "entries_are_chained",
+        "entries_add_up",
+        "entries_are_in_time",
+        "entries_fit_their_kind",
+        "entries_have_their_cause",
+        "accounts_exist",
+        "account_sums_agree",
+        "account_balance_is_the_books",
+        "debt_is_never_beside_credit",
+        "debt_is_paid_in_pairs",
+        "lots_keep_their_bounds",
+        "lots_are_conserved",
+        "lots_are_never_overdrawn",
+        "lots_are_granted_once",
+        "lots_are_what_was_bought",
+        "lots_are_given_with_a_reason",
+        "paid_lots_end_on_the_anniversary",
+        "lots_expire_at_their_end",
+        "lots_are_spent_while_live",
+        "credit_is_spent_in_order",
+        "holds_are_allocated",
+        "holds_are_settled_once",
+        "holds_are_as_authorized",
+        "holds_pay_in_order",
+        "holds_return_what_is_over",
+        "charges_equal_their_entries",
+        "charges_cost_their_price",
+        "charges_are_as_asked",
+        "charges_leave_what_is_available",
+        "prices_were_in_force",
+        "keys_are_used_once",
+        "nothing_crosses_organizations",
+        "purchases_that_succeeded_have_one_lot",
+        "purchases_grant_what_was_paid",
+        "purchases_have_one_state",
+        "reloads_are_one_at_a_time",
+        "reloads_have_consent",
+        "reloads_keep_the_monthly_cap",
+        "reloads_keep_the_daily_limit",
+        "reload_lines_mirror_settings",
+        "low_accounts_are_marked",
+    ),
+    *_database(
+        "price_versions_do_not_overlap",
+        "money_is_whole",
+        "guards_stand",
+        "constraints_stand",
+        "functions_are_the_shipped_ones",
+        "the_runtime_role_writes_no_money",
+    ),
+    Invariant("the_clock_is_the_databases", Severity.WARNING, is_of_the_database=True),
+    Invariant("ended_lots_are_booked", Severity.WARNING, is_of_the_database=False),
+    Invariant("purchases_end", Severity.WARNING, is_of_the_database=False),
+    Invariant("events_are_processed", Severity.WARNING, is_of_the_database=True),
+    Invariant("messages_leave", Severity.WARNING, is_of_the_database=True),
+)
+
+# The names by which the queries read the tables, so that one place narrows all of them to an organization.
+_TABLES = {
+    "account": "billing_creditaccount",
+    "lot": "billing_creditlot",
+    "hold": "billing_hold",
+    "charge": "billing_charge",
+    "entry": "billing_ledgerentry",
+    "purchase": "billing_purchase",
+    "reload": "billing_autoreload",
+}
+
+
+def examine(
+    cursor: Cursor,
+    *,
+    at: datetime,
+    organization_id: int | None = None,
+    rows_shown: int = ROWS_SHOWN,
+    invariants: tuple[Invariant, ...] = INVARIANTS,
+) -> Iterator[Verdict]:
+    """Examine the ledger, one verdict after the other, within the transaction that the caller has open.
+
+    Memory is bounded: the database counts what breaks a promise and hands over the first ``rows_shown``. With an
+    ``organization_id`` only rows of that organization are examined, and nothing of the database itself. A query that
+    fails is a promise that could not be kept: rows were changed into what no query expects.
+    """
+    for invariant in invariants:
+        if organization_id is None or not invariant.is_of_the_database:
+            yield _verdict(cursor, invariant, organization_id, {"at": at, "rows_shown": rows_shown})
+
+
+def _verdict(
+    cursor: Cursor, invariant: Invariant, organization_id: int | None, parameters: Mapping[str, Any]
+) -> Verdict:
+    cursor.execute("savepoint before_invariant")
+    try:
+        cursor.execute(_statement(invariant, organization_id), {**parameters, **_expected_schema()})
+        rows = cursor.fetchall()
+    except (DatabaseError, psycopg.DatabaseError) as error:
+        cursor.execute("rollback to savepoint before_invariant")
+        rows = [("", "the query", f"failed: {str(error).splitlines()[0]}", 1)]
+    else:
+        cursor.execute("release savepoint before_invariant")
+    findings = tuple(Finding(slug or "", row, detail) for slug, row, detail, _ in rows)
+    return Verdict(invariant.name, invariant.promise, invariant.severity, rows[0][3] if rows else 0, findings)
+
+
+@cache
+def _read(name: str) -> str:
+    return (_FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def _statement(invariant: Invariant, organization_id: int | None) -> str:
+    narrowed = "" if organization_id is None else f" where organization_id = {int(organization_id)}"
+    tables = ",\n".join(
+        f"{name} as not materialized (select * from {table}{narrowed})" for name, table in _TABLES.items()
+    )
+    return (
+        f"with {tables}\n"
+        "select o.slug, broken.subject, broken.detail, count(*) over () from (\n"
+        f"{_LITERAL_PERCENT.sub('%%', invariant.query)}"
+        ") broken left join accounts_organization o on o.id = broken.organization_id\n"
+        "order by broken.organization_id nulls first, length(broken.subject), broken.subject limit %(rows_shown)s"
+    )
+
+
+@cache
+def _expected_schema() -> Mapping[str, list[str]]:
+    """What this release expects of the database: names of constraints, names and bodies of functions."""
+    functions = [function for name in sql.V1 for function in _FUNCTION.findall(sql.read("v1", name))]
+    return {
+        "constraint_names": [
+            constraint.name
+            for model in apps.get_app_config("billing").get_models()
+            for constraint in model._meta.constraints
+        ],
+        "function_names": [name for name, _ in functions],
+        "function_bodies": [body for _, body in functions],
+    }
+
+
+# A percent sign of format(), not of a parameter.
+_LITERAL_PERCENT = re.compile(r"%(?!\()")
+_FUNCTION = re.compile(r"^create function public\.(\w+)\(.*?\bas \$\$(.*?)\$\$", re.DOTALL | re.MULTILINE)

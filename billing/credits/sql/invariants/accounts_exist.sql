@@ -1,0 +1,9 @@
+-- Whatever has money has an account, the row that is its lock.
+select organization_id, subject, 'the organization has no account' as detail
+from (
+  select organization_id, 'lot ' || id as subject from lot
+  union all select organization_id, 'hold ' || id from hold
+  union all select organization_id, 'charge ' || id from charge
+  union all select organization_id, 'entry ' || id from entry
+) owned
+where not exists (select 1 from account a where a.organization_id = owned.organization_id)
