@@ -47,6 +47,17 @@ REFUSALS: Mapping[Outcome, tuple[int, str, str]] = {
         "occurred_at is more than 35 days ago or in the future.",
     ),
 }
+# What is wrong before an operation begins, or instead of one.
+FAILURES: Mapping[str, tuple[int, str]] = {
+    "invalid": (422, "The body is wrong."),
+    "bad_request": (400, "The request can't be read."),
+    "service_key_invalid": (401, "A valid service key is needed: Authorization: Bearer ck_live_..."),
+    "not_found": (404, "There is nothing at this address."),
+    "method_not_allowed": (405, "This address doesn't take this method."),
+    "too_large": (413, "The body is too large."),
+    "internal": (500, "The gate failed. The same request with the same key is safe to send again."),
+    "unavailable": (503, "The gate can't reach its database. Send the same request again in a moment."),
+}
 FIXED_BY_STAFF = frozenset({"price_missing", "organization_suspended"})
 
 
@@ -262,9 +273,10 @@ def respond_problem(request: HttpRequest, status: int, body: dict[str, Any]) -> 
     return respond(request, status, {"error": body})
 
 
-def refuse(request: HttpRequest, status: int, code: str, message: str) -> HttpResponse:
-    """An HTTP answer for what is wrong before any operation began."""
-    return respond_problem(request, status, problem(code, message))
+def refuse(request: HttpRequest, code: str, message: str = "") -> HttpResponse:
+    """An HTTP answer for one of FAILURES, with a message of its own where there is more to say."""
+    status, usual_message = FAILURES[code]
+    return respond_problem(request, status, problem(code, message or usual_message))
 
 
 def instant_text(at: datetime | None) -> str | None:

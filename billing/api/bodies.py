@@ -27,11 +27,11 @@ _INSTANT = re.compile(
 
 
 class BodyRefused(Exception):
-    """A body that is no acceptable JSON, whatever its fields. ``status`` is the answer's HTTP status."""
+    """A body that is no acceptable JSON, whatever its fields. ``code`` is the answer's."""
 
-    def __init__(self, message: str, *, status: int = 422) -> None:
+    def __init__(self, message: str, *, code: str = "invalid") -> None:
         super().__init__(message)
-        self.status = status
+        self.code = code
 
 
 class StrictParser(Parser):
@@ -41,7 +41,7 @@ class StrictParser(Parser):
         """The value in the body. Raises BodyRefused."""
         bytes_max = BATCH_BYTES_MAX if request.path.endswith("/charge_many") else BODY_BYTES_MAX
         if len(request.body) > bytes_max:
-            raise BodyRefused(f"The body is larger than {bytes_max} bytes.", status=413)
+            raise BodyRefused(f"The body is larger than {bytes_max} bytes.", code="too_large")
         return read_json(request.body)
 
 

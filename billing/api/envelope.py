@@ -15,7 +15,7 @@ def envelope(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callabl
         response = get_response(request)
         if response.status_code == 405:
             allow = response.headers.get("Allow", "")
-            response = answers.refuse(request, 405, "method_not_allowed", "This address doesn't take this method.")
+            response = answers.refuse(request, "method_not_allowed")
             response.headers["Allow"] = allow
         response.headers["X-Request-Id"] = answers.request_id(request)
         response.headers.setdefault("Cache-Control", "no-store")
@@ -26,16 +26,14 @@ def envelope(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callabl
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler404 in the gate's process, which has no templates to show."""
-    return answers.refuse(request, 404, "not_found", "There is nothing at this address.")
+    return answers.refuse(request, "not_found")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Django's handler400 in the gate's process."""
-    return answers.refuse(request, 400, "bad_request", "The request can't be read.")
+    return answers.refuse(request, "bad_request")
 
 
 def failed(request: HttpRequest) -> HttpResponse:
     """Django's handler500 in the gate's process."""
-    return answers.refuse(
-        request, 500, "internal", "The gate failed. The same request with the same key is safe to send again."
-    )
+    return answers.refuse(request, "internal")

@@ -93,47 +93,35 @@ def _refused_by_framework(request: HttpRequest, error: HttpError) -> HttpRespons
         return no_key(request)
     refused = error.__cause__
     if isinstance(refused, BodyRefused):
-        return answers.refuse(
-            request, refused.status, "too_large" if refused.status == 413 else "invalid", str(refused)
-        )
-    return answers.refuse(request, error.status_code, "bad_request", "The request can't be read.")
+        return answers.refuse(request, refused.code, str(refused))
+    return answers.refuse(request, "bad_request")
 
 
 def no_key(request: HttpRequest) -> HttpResponse:
     """401: no key, an unknown one or a revoked one; which of them is nobody's business."""
-    response = answers.refuse(
-        request, 401, "service_key_invalid", "A valid service key is needed: Authorization: Bearer ck_live_..."
-    )
+    response = answers.refuse(request, "service_key_invalid")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
 def _too_large(request: HttpRequest, _: Exception) -> HttpResponse:
-    return answers.refuse(request, 413, "too_large", "The body is too large.")
+    return answers.refuse(request, "too_large")
 
 
 def _unreadable(request: HttpRequest, _: Exception) -> HttpResponse:
-    return answers.refuse(request, 400, "bad_request", "The body ended early.")
+    return answers.refuse(request, "bad_request", "The body ended early.")
 
 
 def _database_failed(request: HttpRequest, error: django.db.Error) -> HttpResponse:
     if not is_passing(error):
         return _failed(request, error)
     logger.warning("request %s: the database is unavailable: %s", answers.request_id(request), type(error).__name__)
-    return unavailable(request)
-
-
-def unavailable(request: HttpRequest) -> HttpResponse:
-    """503: nothing is known to have been done; the same request with the same key is safe to send again."""
-    response = answers.refuse(
-        request, 503, "unavailable", "The gate can't reach its database. Send the same request again in a moment."
-    )
+    # Nothing is known to have been done; the same request with the same key is safe to send again.
+    response = answers.refuse(request, "unavailable")
     response.headers["Retry-After"] = str(answers.RETRY_AFTER_SECONDS)
     return response
 
 
 def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.error("request %s failed", answers.request_id(request), exc_info=error)
-    return answers.refuse(
-        request, 500, "internal", "The gate failed. The same request with the same key is safe to send again."
-    )
+    return answers.refuse(request, "internal")

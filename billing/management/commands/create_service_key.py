@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Read what the key is for."""
-        parser.add_argument("name", help="where it is used, as staff will read it")
+        parser.add_argument("--name", required=True, help="where it is used, as staff will read it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make the key; it alone stands on standard output."""
