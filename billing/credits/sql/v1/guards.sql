@@ -58,5 +58,6 @@ end $$;
 create trigger lot_delete_guarded before delete on public.billing_creditlot
 for each row execute function public.credits__guard_lot();
 create trigger lot_update_guarded
-before update of id, organization_id, kind, granted_nano, effective_at, expires_at, purchase_id, label, reason, actor_id
+before update of id, organization_id, kind, granted_nano, effective_at, expires_at, purchase_id, label, reason, actor_id,
+  grant_key
 on public.billing_creditlot for each row execute function public.credits__guard_lot();
