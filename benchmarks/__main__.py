@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import itertools
 import json
 import random
 import statistics
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from benchmarks import server
 from benchmarks.server import ROOT, Bench
@@ -80,10 +82,10 @@ def measured(running: list[Client], operation: str, *, count: int, seconds: int)
 def main() -> None:
     """Prepare, measure in turns, print a table and a line of JSON for each figure."""
     parser = argparse.ArgumentParser(prog="./run bench", description="Measure the charge call beside its floor.")
-    parser.add_argument("--seconds", type=int, default=2, help="length of each measurement (default 2)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each figure (default 5)")
-    parser.add_argument("--charges", type=int, default=100_000, help="charges made before (default 100000)")
-    parser.add_argument("--lots", type=int, default=10, help="open lots (default 10)")
+    parser.add_argument("--seconds", type=_positive, default=2, help="length of each measurement (default 2)")
+    parser.add_argument("--rounds", type=_positive, default=5, help="measurements of each figure (default 5)")
+    parser.add_argument("--charges", type=_positive, default=100_000, help="charges made before (default 100000)")
+    parser.add_argument("--lots", type=_positive, default=10, help="open lots (default 10)")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run's numbers")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
@@ -94,31 +96,39 @@ def main() -> None:
         print(f"ready after {int(time.monotonic() - started_at)} s", flush=True)
         figures = figures_of(bench, running, seconds=options.seconds, seed=seed)
         rounds: dict[str, list[int]] = {name: [] for name in figures}
-        for figure in figures.values():
+        for operation in ("charge", "batch"):
             # Unmeasured: statements get prepared and plans settle.
-            figure(1)
+            measured(running, operation, count=CLIENTS, seconds=1)
         for number in range(options.rounds):
             # Every other round goes backwards, so that a drift of the machine hits all figures alike.
             for name in list(figures) if number % 2 == 0 else reversed(figures):
-                rounds[name].append(figures[name](options.seconds))
+                rounds[name].append(figures[name]())
     report(rounds, seed=seed, options=options)
 
 
-def figures_of(bench: Bench, running: list[Client], *, seconds: int, seed: int) -> dict[str, Callable[[int], int]]:
-    """What is measured, by name; each takes its duration and gives charges a second."""
-    figures: dict[str, Callable[[int], int]] = {}
+def figures_of(bench: Bench, running: list[Client], *, seconds: int, seed: int) -> dict[str, Callable[[], int]]:
+    """What is measured, by name; each gives charges a second. What is not the ratio itself gets half of the time."""
+    half = max(1, seconds // 2)
+    # The same seed twice would repeat the keys, and a repeated charge is no charge.
+    seeds = itertools.count(seed)
+    figures: dict[str, Callable[[], int]] = {}
     for count in (1, CLIENTS):
-        figures[f"floor c{count}"] = lambda seconds, count=count: bench.pgbench(
-            "floor", clients=count, seconds=seconds, seed=seed
-        )
-        figures[f"function c{count}"] = lambda seconds, count=count: bench.pgbench(
-            "function", clients=count, seconds=seconds, seed=seed + random.randrange(10**6)
-        )
-        figures[f"charge c{count}"] = lambda seconds, count=count: measured(
-            running, "charge", count=count, seconds=seconds
-        )
-    figures["batch of 100 c1"] = lambda seconds: measured(running, "batch", count=1, seconds=seconds)
+        figures[f"floor c{count}"] = partial(_pgbench, bench, "floor", count, seconds, seeds)
+        figures[f"function c{count}"] = partial(_pgbench, bench, "function", count, half, seeds)
+        figures[f"charge c{count}"] = partial(measured, running, "charge", count=count, seconds=seconds)
+    figures["batch of 100 c1"] = partial(measured, running, "batch", count=1, seconds=half)
     return figures
+
+
+def _pgbench(bench: Bench, script: str, count: int, seconds: int, seeds: Iterator[int]) -> int:
+    return bench.pgbench(script, clients=count, seconds=seconds, seed=next(seeds))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 LABELS = {
