@@ -17,6 +17,7 @@ from accounts import service_keys
 from accounts.models import Organization
 from billing.credits import ledger, prices, queries
 from billing.management import traces
+from billing.management.gate_client import GateClient, GateUnreachable
 from billing.models import Charge, CreditLot, Hold
 from billing.tests.gate_process import ROOT, running_gate
 
@@ -200,3 +201,35 @@ def test_failures_follow_from_seed_and_row_alone(rehearsal: Rehearsal) -> None:
 
     assert failing(1) == failing(1) != failing(2)
     assert 300 < len(failing(1)) < 500
+
+
+def test_a_run_that_broke_off_between_two_calls_is_resumed_by_its_id(
+    rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsal.fund(100)
+    trace, calls = rehearsal.trace(rows=20), iter(range(15))
+    send = GateClient.post
+
+    def send_until_cut(client: GateClient, operation: str, body: dict[str, Any]) -> Any:
+        if next(calls, None) is None:
+            raise GateUnreachable("cut")
+        return send(client, operation, body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GateClient, "post", send_until_cut)
+        with pytest.raises(
+            CommandError, match=r"Stopped after 7 of 20 requests\. cut\. The run can be resumed: --run-id r7"
+        ):
+            rehearsal.replay(trace, run_id="r7")
+    assert Hold.objects.filter(state="open").count() == 1, "authorized, and then nothing"
+
+    result = rehearsal.replay(trace, run_id="r7")
+
+    assert result["cost_nano"] == rehearsal.recompute(trace)["cost_nano"] == rehearsal.spent_nano()
+    assert Hold.objects.filter(state="open").count() == 0
+
+
+def test_a_gate_that_does_not_answer_is_said_in_words(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("billing.management.gate_client.TRIES", 2)
+    with pytest.raises(CommandError, match=r"Stopped after 0 of 3 requests\. authorize: ConnectionRefusedError"):
+        rehearsal.replay(rehearsal.trace(rows=3), gate="http://127.0.0.1:9")

@@ -135,7 +135,9 @@ class Command(BaseCommand):
         self.stdout.write(result_text(plan, run.tally, milliseconds=milliseconds, as_json=options["json"]), ending="")
         if stopped:
             again = f" The run can be resumed: --run-id {plan.run_id}" if run.tally.requests else ""
-            raise CommandError(f"Stopped after {run.tally.requests:,} of {total:,} requests. {stopped}{again}")
+            raise CommandError(
+                f"Stopped after {run.tally.requests:,} of {total:,} requests. {stopped.rstrip('.')}.{again}"
+            )
 
 
 def plan_of(options: dict[str, Any]) -> Plan:
