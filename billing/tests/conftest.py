@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from billing.api import routes
+from billing.api.known import OrganizationIds
 from billing.tests.buyer import Buyer
 from billing.tests.customer import Customer, publish_price
 from billing.tests.gateway import Gateway
@@ -12,8 +14,10 @@ from sandbox.stripe.server import StandIn
 
 
 @pytest.fixture
-def gateway(db: None, settings: Any) -> Gateway:
+def gateway(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Gateway:
     """A gateway with a valid key, in front of the gate's own routes and middleware."""
+    # A process keeps the ids of organizations; those of another test's organizations are gone.
+    monkeypatch.setattr(routes, "organization_ids", OrganizationIds())
     settings.ROOT_URLCONF = "console.gateway_urls"
     settings.MIDDLEWARE = settings.GATE_MIDDLEWARE
     return Gateway()
