@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from console.tests.demo_runs import CHECKOUT
+from console.tests.demo_runs import CHECKOUT, remove_databases_kept_elsewhere
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +74,7 @@ def started(clone: Path) -> Iterator[str]:
         finally:
             running.send_signal(signal.SIGINT)
             running.wait(timeout=60)
+            remove_databases_kept_elsewhere(log.read_text())
 
 
 def in_clone(clone: Path, command: str) -> str:

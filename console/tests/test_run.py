@@ -14,7 +14,7 @@ import pytest
 
 from console.demo import visitor
 from console.demo.people import PASSWORD, PEOPLE
-from console.tests.demo_runs import CHECKOUT, clean_environment, running_demo
+from console.tests.demo_runs import CHECKOUT, clean_environment, remove_databases_kept_elsewhere, running_demo
 
 pytestmark = pytest.mark.slow
 
@@ -134,12 +134,10 @@ def test_kill_9_leaves_no_process_and_no_folder(tmp_path):
 
 def test_a_second_start_keeps_the_data_of_the_console_and_of_the_stand_in(tmp_path):
     data = tmp_path / "data"
-    kept_elsewhere = None
+    output = ""
     try:
         with running_demo(tmp_path, "--folder", str(data)) as first:
-            if moved := re.search(r"the databases live in (/\S+)\.\n", first.output):
-                # As root, below pytest's 0700 folder, the account nobody can't reach the data.
-                kept_elsewhere = Path(moved[1])
+            output = first.output
             variables = variables_of(first.ready["environment"])
             customer = stripe_call(variables, "/v1/customers", data=b"email=kept%40acme.example")
             with psycopg.connect(variables["DATABASE_URL"]) as connection:
@@ -160,8 +158,7 @@ def test_a_second_start_keeps_the_data_of_the_console_and_of_the_stand_in(tmp_pa
             assert second.end(signal.SIGINT) == []
             assert not Path(second.ready["environment"]).exists()
     finally:
-        if kept_elsewhere:
-            shutil.rmtree(kept_elsewhere)
+        remove_databases_kept_elsewhere(output)
 
 
 def stripe_call(variables, path, *, data=None):
