@@ -66,13 +66,13 @@ class Rehearsal:
         result: dict[str, Any] = json.loads(output.getvalue())
         return result
 
-    def recompute(self, trace: Path, *arguments: str) -> dict[str, Any]:
+    def recompute(self, trace: Path, *arguments: str, model: str = MODEL) -> dict[str, Any]:
         """What the separate program makes of the same trace, in a process without Django."""
         price_file = self.folder / "prices.json"
         call_command("export_prices", out=price_file)
         command = [sys.executable, "-m", "sandbox.recompute", "--trace", str(trace), "--prices", str(price_file)]
         done = subprocess.run(
-            [*command, "--model", MODEL, "--json", *arguments], cwd=ROOT, env={}, check=True, capture_output=True
+            [*command, "--model", model, "--json", *arguments], cwd=ROOT, env={}, check=True, capture_output=True
         )
         result: dict[str, Any] = json.loads(done.stdout)
         return result
@@ -104,6 +104,21 @@ def test_a_made_trace_costs_what_the_recomputation_says(rehearsal: Rehearsal) ->
     summary = queries.summary(organization_id=rehearsal.organization.pk)
     assert summary.available_nano == 100 * 10**9 - result["cost_nano"]
     assert summary.held_nano == 0
+
+
+def test_fractions_of_a_nano_are_rounded_up_once_for_each_request(rehearsal: Rehearsal) -> None:
+    rehearsal.fund(1)
+    trace, odd = rehearsal.trace(rows=100), {"input": 333_333, "output": 7_777_777}
+    prices.publish(
+        prices=prices.ModelPrices(slug="odd", name="Odd", prices_nano_per_million=odd),
+        effective_at=timezone.now() - timedelta(seconds=1),
+    )
+
+    result = rehearsal.replay(trace, model="odd")
+
+    assert result["cost_nano"] == rehearsal.recompute(trace, model="odd")["cost_nano"] == rehearsal.spent_nano()
+    exact = sum(row.context_tokens * 333_333 + row.generated_tokens * 7_777_777 for row in traces.read(trace))
+    assert 0 < result["cost_nano"] * 1_000_000 - exact < 100 * 1_000_000
 
 
 @pytest.mark.skipif(not REAL_TRACE.exists(), reason="the real trace is not beside this checkout")
