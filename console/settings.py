@@ -380,6 +380,8 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
         "django.server": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        # A refusal for lack of credits is an answer, not an event: an organization that runs dry would flood the log.
+        "django.request": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
         "celery": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
     },
