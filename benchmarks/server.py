@@ -57,7 +57,12 @@ class Bench:
     def pgbench(self, script: str, *, clients: int, seconds: int, seed: int) -> int:
         """Transactions a second of a pgbench script, prepared, as the runtime role."""
         file = self.folder / f"{script}.sql"
-        command = [self.server.bin_folder / "pgbench", "--no-vacuum", "--protocol=prepared", f"--random-seed={seed}"]
+        command = [
+            str(self.server.bin_folder / "pgbench"),
+            "--no-vacuum",
+            "--protocol=prepared",
+            f"--random-seed={seed}",
+        ]
         command += [f"--client={clients}", f"--jobs={min(clients, 2)}", f"--time={seconds}", f"--file={file}"]
         done = subprocess.run([*command, self.server.app_url()], check=True, capture_output=True, text=True)
         line = next(line for line in done.stdout.splitlines() if line.startswith("tps = "))

@@ -91,6 +91,13 @@ class Migration(migrations.Migration):
                 ("last_seq", models.BigIntegerField(default=0)),
                 ("last_hash", models.BinaryField(default=b"")),
                 (
+                    "last_at",
+                    models.DateTimeField(
+                        help_text="The latest time that an operation was stamped with; none is stamped earlier.",
+                        null=True,
+                    ),
+                ),
+                (
                     "unreserved_nano",
                     models.BigIntegerField(default=0, help_text="Sum of the lots' remainders, booked or not."),
                 ),

@@ -22,6 +22,9 @@ class CreditAccount(models.Model):
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN)
     last_seq = models.BigIntegerField(default=0)
     last_hash = models.BinaryField(default=b"")
+    last_at = models.DateTimeField(
+        null=True, help_text="The latest time that an operation was stamped with; none is stamped earlier."
+    )
     unreserved_nano = models.BigIntegerField(default=0, help_text="Sum of the lots' remainders, booked or not.")
     held_nano = models.BigIntegerField(default=0, help_text="Sum of the allocations of open holds.")
     debt_nano = models.BigIntegerField(default=0)

@@ -108,6 +108,8 @@ class Customer:
             terms_accepted_at=columns.pop("terms_accepted_at", self.now()),
             payment_intent_id=f"pi_{uuid4().hex}",
             created_at=columns.pop("created_at", self.now()),
+            sent_at=self.now(),
+            sent_by="web:1",
             **columns,
         )
 

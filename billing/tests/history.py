@@ -13,38 +13,43 @@ from itertools import count
 import psycopg
 from django.utils import timezone
 
-from billing.credits import expiry, ledger
+from billing.credits import expiry, ledger, metering
 from billing.models import AutoReload, AutoReloadConsent, CreditLot, Purchase, StripeCustomer, StripeEvent
 from billing.money import nano_from_cents
-from billing.tests.customer import Customer, publish_price
+from billing.tests.customer import MODEL, Customer, publish_price, units
 
 DAYS = 400
+OTHER_MODEL = "two-nano-a-unit"
 SetClock = Callable[[datetime], None]
 
 
 class History:
     """Tells the story and remembers where its clock stands."""
 
-    def __init__(self, *, set_clock: SetClock, seed: int) -> None:
+    def __init__(self, *, set_clock: SetClock, seed: int, is_clock_unsteady: bool = False) -> None:
         self._set_clock = set_clock
+        self._is_clock_unsteady = is_clock_unsteady
         self._chance = random.Random(seed)
         self._keys = count(1)
         self.at = timezone.now().replace(microsecond=123_456) - timedelta(days=DAYS + 20)
 
     def wait(self, by: timedelta) -> None:
-        """Move the clock on."""
+        """Move the clock on. An unsteady one is set back by two seconds now and then."""
         self.at += by
+        if self._is_clock_unsteady and self._chance.random() < 0.1:
+            self.at -= timedelta(seconds=2)
         self._set_clock(self.at)
 
     def key(self) -> str:
-        """A key that was not used before."""
+        """A key that was not used before, for an operation at an instant of its own."""
+        self.wait(timedelta(milliseconds=1))
         return f"key-{next(self._keys)}"
 
     def tell(self, *, steps: int) -> None:
         """Tell it."""
         self.wait(timedelta())
         publish_price()
-        publish_price("two-nano-a-unit", input_nano=2 * 10**6, output_nano=7)
+        publish_price(OTHER_MODEL, input_nano=2 * 10**6, output_nano=777)
         self.busy, self.owing, self.quiet, self.reloading = (
             Customer(slug) for slug in ("busy", "owing", "quiet", "reloading")
         )
@@ -63,7 +68,9 @@ class History:
             if number == steps // 2:
                 self.wait(timedelta(seconds=1))
                 publish_price(effective_at=self.at + timedelta(days=1), input_nano=1_500_000)
-            self.wait(min(2 * pause * self._chance.random(), ends_at - self.at) if number % 2 else timedelta(seconds=7))
+            self.wait(timedelta(seconds=7))
+            if number % 2 and self.at < ends_at:
+                self.wait(min(2 * pause * self._chance.random(), ends_at - self.at))
         self._reload()
         self._end()
 
@@ -81,8 +88,13 @@ class History:
         elif act == "buy":
             customer.buy(chance.randint(50, 500))
         elif act in ("charge", "report"):
-            began_at = None if chance.random() < 0.5 else self.at - timedelta(minutes=chance.randint(0, 40_000))
-            getattr(customer, act)(amount, key=self.key(), occurred_at=began_at)
+            operate = metering.charge if act == "charge" else metering.report_usage
+            operate(
+                organization_id=customer.id,
+                key=self.key(),
+                usage=units(amount, model=chance.choice([MODEL, OTHER_MODEL]), output=chance.randint(0, 10**6)),
+                occurred_at=None if chance.random() < 0.5 else self.at - timedelta(minutes=chance.randint(0, 40_000)),
+            )
         elif act == "hold":
             self._hold(customer, amount, over=chance.random() < 0.2)
         elif act == "several":

@@ -7,10 +7,11 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
-from billing.credits import ledger, metering
+from billing.credits import invariants, ledger, metering
 from billing.errors import InsideTransaction, InvalidUsage, OrganizationUnknown
 from billing.models import Charge, CreditAccount, CreditLot, LedgerEntry
 from billing.tests.customer import Customer, units
+from billing.tests.history import History
 
 pytestmark = pytest.mark.django_db
 
@@ -462,3 +463,19 @@ def test_held_credit_counts_as_there_and_a_refusal_while_armed_as_below(customer
 def test_no_reload_is_due_while_nothing_is_armed(customer):
     assert not customer.authorize(1, key="a").is_newly_low
     assert customer.summary().low_at is None
+
+
+# A history as a whole
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_clock_unsteady", [False, True], ids=["steady clock", "clock set back now and then"])
+def test_every_invariant_holds_of_a_random_history(credits_clock, is_clock_unsteady):
+    """Fault 33 of the second: the ledger's own time never goes back, whatever the server's clock does."""
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    history = History(set_clock=credits_clock.set, seed=seed, is_clock_unsteady=is_clock_unsteady)
+    history.tell(steps=60)
+    with transaction.atomic(), connection.cursor() as cursor:
+        broken = [verdict for verdict in invariants.examine(cursor, at=history.at) if not verdict.holds]
+    assert [verdict.name for verdict in broken] == ["the_clock_is_the_databases"], broken

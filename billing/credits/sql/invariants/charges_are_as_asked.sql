@@ -1,5 +1,6 @@
 -- A charge's columns are those of the request that its fingerprint was taken of; a capture's are also its hold's.
-select c.organization_id, 'charge ' || c.id as subject, 'its columns are not those of its fingerprint or its hold' as detail
+select c.organization_id, 'charge ' || c.id as subject,
+  'its columns are not those of its fingerprint or its hold' as detail
 from charge c
 left join hold h on h.id = c.hold_id and h.organization_id = c.organization_id
 left join billing_priceversion v on v.id = c.price_version_id

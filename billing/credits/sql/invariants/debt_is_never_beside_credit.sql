@@ -1,5 +1,6 @@
 -- Debt is paid at once from whatever is live and unreserved.
-select a.organization_id, 'account' as subject, format('debt of %s beside %s of live credit', a.debt_nano, live.nano) as detail
+select a.organization_id, 'account' as subject,
+  format('debt of %s beside %s of live credit', a.debt_nano, live.nano) as detail
 from account a
 cross join lateral (
   select coalesce(sum(l.remaining_nano), 0) as nano from lot l

@@ -4,7 +4,8 @@ with run as (
     over (partition by organization_id order by seq, id rows between unbounded preceding and 1 preceding) as number
   from entry where kind in ('debt_payment', 'debt_settlement')
 )
-select organization_id, 'entry ' || max(id) as subject, format('a payment of debt that is off by %s', sum(amount_nano)) as detail
+select organization_id, 'entry ' || max(id) as subject,
+  format('a payment of debt that is off by %s', sum(amount_nano)) as detail
 from run
 group by organization_id, coalesce(number, 0)
 having sum(amount_nano) <> 0 or max(seq) - min(seq) + 1 <> count(*)

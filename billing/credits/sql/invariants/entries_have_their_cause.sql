@@ -1,5 +1,6 @@
 -- What an entry names as its cause is there, in the same organization, and can cause an entry of this kind.
-select e.organization_id, 'entry ' || e.id as subject, format('%s caused by %s %s', e.kind, e.cause_kind, e.cause_id) as detail
+select e.organization_id, 'entry ' || e.id as subject,
+  format('%s caused by %s %s', e.kind, e.cause_kind, e.cause_id) as detail
 from entry e
 left join charge c on e.cause_kind = 'charge' and c.id = e.cause_id and c.organization_id = e.organization_id
 left join hold h on e.cause_kind = 'hold' and h.id = e.cause_id and h.organization_id = e.organization_id

@@ -10,5 +10,5 @@ where (h.state = 'open') <> (h.settled_at is null)
   or (case when h.state = 'captured' then 1 else 0 end) <> coalesce(c.charges, 0)
   or (h.state = 'captured' and h.settled_at <> c.charged_at)
   or (h.state = 'lapsed' and h.settled_at < h.expires_at)
-  or h.settled_at < h.authorized_at - interval '5 minutes' or h.settled_at > %(at)s + interval '5 minutes'
+  or h.settled_at < h.authorized_at or h.settled_at > %(at)s + interval '5 minutes'
   or h.state not in ('open', 'captured', 'voided', 'lapsed')

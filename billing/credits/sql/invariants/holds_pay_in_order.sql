@@ -11,7 +11,8 @@ captured as (
   from hold h join charge c on c.hold_id = h.id and c.organization_id = h.organization_id
   where c.charged_at <> h.authorized_at
 )
-select organization_id, 'hold ' || id as subject, format('its charge of %s took %s of it', charged_nano, paid_nano) as detail
+select organization_id, 'hold ' || id as subject,
+  format('its charge of %s took %s of it', charged_nano, paid_nano) as detail
 from captured
 where paid_nano <> least(charged_nano, amount_nano) and (paid_nano <> 0 or charged_at < expires_at)
 union all

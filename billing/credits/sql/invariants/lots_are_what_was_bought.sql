@@ -1,5 +1,6 @@
 -- A paid lot is its purchase's: same organization, amount, kind, buyer and instant. Others have no purchase.
-select l.organization_id, 'lot ' || l.id as subject, format('%s of purchase %s', l.kind, coalesce(l.purchase_id::text, 'none')) as detail
+select l.organization_id, 'lot ' || l.id as subject,
+  format('%s of purchase %s', l.kind, coalesce(l.purchase_id::text, 'none')) as detail
 from lot l
 left join purchase p on p.id = l.purchase_id and p.organization_id = l.organization_id
 where case when l.kind in ('purchase', 'auto_reload')

@@ -1,5 +1,6 @@
 -- At any instant at most one version of a model's prices is in force, and a version has prices within bounds.
-select null::bigint as organization_id, 'price version ' || b.id as subject, format('overlaps version %s', a.id) as detail
+select null::bigint as organization_id, 'price version ' || b.id as subject,
+  format('overlaps version %s', a.id) as detail
 from billing_priceversion a
 join billing_priceversion b on b.priced_model_id = a.priced_model_id and b.id > a.id
   and a.effective_at < coalesce(b.superseded_at, 'infinity') and b.effective_at < coalesce(a.superseded_at, 'infinity')

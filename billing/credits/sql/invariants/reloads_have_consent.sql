@@ -1,5 +1,6 @@
 -- A reload names the consent it rests on: given before it, by saving auto-reload switched on, with the same text.
-select p.organization_id, 'purchase ' || p.id as subject, format('consent of %s (%s)', p.terms_accepted_at, p.terms_version) as detail
+select p.organization_id, 'purchase ' || p.id as subject,
+  format('consent of %s (%s)', p.terms_accepted_at, p.terms_version) as detail
 from purchase p
 where p.kind = 'auto_reload' and not exists (
   select 1 from billing_autoreloadconsent c

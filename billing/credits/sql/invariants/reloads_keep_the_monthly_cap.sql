@@ -5,7 +5,8 @@ with counted as (
   from purchase
   where kind = 'auto_reload' and state in ('created', 'processing', 'requires_action', 'needs_customer', 'succeeded')
 )
-select p.organization_id, 'purchase ' || p.id as subject, format('%s cents this month, the cap is %s', p.month_cents, c.cap_cents) as detail
+select p.organization_id, 'purchase ' || p.id as subject,
+  format('%s cents this month, the cap is %s', p.month_cents, c.cap_cents) as detail
 from counted p
 cross join lateral (
   select max(monthly_cap_cents) as cap_cents from billing_autoreloadconsent c

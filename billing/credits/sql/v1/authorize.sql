@@ -25,7 +25,8 @@ begin
   if p_ttl_seconds not between 1 and 3600 then
     raise exception 'a hold lasts from 1 second to 60 minutes' using errcode = '22023';
   end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   v_was_low := a.low_at;
   a := credits__lapse(a, v_now);
   v_version := credits__price_version(p_model, v_now);

@@ -35,7 +35,8 @@ begin
   if not found then return credits__refused('hold_unknown'); end if;
   if h.state = 'captured' then return credits__refused('already_captured'); end if;
   if h.state = 'voided' then return credits__refused('already_voided'); end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   select * into v_cost from credits__cost(h.price_version_id, p_quantities);
   if v_cost.missing is not null then return credits__refused('price_missing', p_detail => v_cost.missing); end if;
   v_was_low := a.low_at;

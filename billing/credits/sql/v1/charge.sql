@@ -29,7 +29,8 @@ begin
       v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::credits_result;
   end if;
   if a.state <> 'open' and p_operation = 'charge' then return credits__refused('organization_suspended'); end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   v_started_at := coalesce(p_started_at, v_now);
   -- A clock at the gateway may be a little ahead; it never reaches into a later price by more than that.
   if v_started_at < v_now - interval '35 days' or v_started_at > v_now + interval '5 minutes' then

@@ -10,7 +10,8 @@ begin
   booked := 0; is_newly_low := false;
   a := credits__lock(p_organization);
   if a.organization_id is null then return; end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   v_was_low := a.low_at;
   a := credits__lapse(a, v_now);
   for v_lot in

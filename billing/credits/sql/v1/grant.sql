@@ -38,7 +38,8 @@ begin
       return;
     end if;
   end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   a := credits__lapse(a, v_now);
   insert into billing_creditlot (organization_id, kind, granted_nano, remaining_nano, effective_at, expires_at,
     purchase_id, label, reason, actor_id, grant_key)

@@ -18,10 +18,19 @@ begin
   return a;
 end $$;
 
+-- The time of an operation: the database's clock, but never before the account's last operation. A clock that is set back
+-- must not book an entry before the one it follows, nor bring a lot back whose end was booked.
+create function public.credits__stamp(a public.billing_creditaccount) returns public.billing_creditaccount
+language plpgsql as $$
+begin
+  a.last_at := greatest(public.credits_clock(), a.last_at);
+  return a;
+end $$;
+
 create function public.credits__save(a public.billing_creditaccount) returns void
 language sql as $$
   update public.billing_creditaccount
-  set last_seq = a.last_seq, last_hash = a.last_hash, unreserved_nano = a.unreserved_nano, held_nano = a.held_nano,
+  set last_at = a.last_at, last_seq = a.last_seq, last_hash = a.last_hash, unreserved_nano = a.unreserved_nano, held_nano = a.held_nano,
       debt_nano = a.debt_nano, reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause
   where organization_id = a.organization_id
 $$;

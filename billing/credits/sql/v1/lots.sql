@@ -37,7 +37,7 @@ end $$;
 
 -- Credit that a hold gives back. What comes back to a lot past its end can't be spent any more and is booked out at
 -- once, one entry for each return, valued at the instant from which reads no longer counted it: the lot's end, or the
--- return where that is later. A lot whose end was booked stays ended, even if the server's clock steps back.
+-- return where that is later.
 create function public.credits__give_back(
   a public.billing_creditaccount, p_lot_ids bigint[], p_lot_amounts bigint[], p_hold public.billing_hold, p_at timestamptz
 ) returns public.billing_creditaccount
@@ -48,10 +48,7 @@ begin
   for i in 1 .. cardinality(p_lot_ids) loop
     a.held_nano := a.held_nano - p_lot_amounts[i];
     update public.billing_creditlot l set remaining_nano = remaining_nano + p_lot_amounts[i]
-    where l.id = p_lot_ids[i] and l.expires_at > p_at and not exists (
-      select 1 from public.billing_ledgerentry e
-      where e.organization_id = a.organization_id and e.lot_id = l.id and e.kind = 'expiry'
-    );
+    where l.id = p_lot_ids[i] and l.expires_at > p_at;
     if found then
       a.unreserved_nano := a.unreserved_nano + p_lot_amounts[i];
     else

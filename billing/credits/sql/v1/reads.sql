@@ -5,7 +5,11 @@ create function public.credits_summary(
   out reload_below_nano bigint, out low_at timestamptz
 )
 language sql stable security definer set search_path = public, pg_temp as $$
-  with clock as materialized (select coalesce(p_at, credits_clock()) as at),
+  with clock as materialized (
+    select coalesce(p_at, greatest(credits_clock(), (
+      select last_at from billing_creditaccount where organization_id = p_organization
+    ))) as at
+  ),
   live as (
     select coalesce(sum(l.remaining_nano), 0) as nano
     from billing_creditlot l, clock

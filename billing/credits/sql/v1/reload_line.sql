@@ -10,7 +10,8 @@ declare
 begin
   a := credits__lock(p_organization);
   if a.organization_id is null then return; end if;
-  locked_at := credits_clock();
+  a := credits__stamp(a);
+  locked_at := a.last_at;
   a := credits__lapse(a, locked_at);
   available_nano := credits__available_nano(a, locked_at);
   level_nano := available_nano + a.held_nano;
@@ -27,7 +28,8 @@ declare
 begin
   a := credits__lock(p_organization);
   if a.organization_id is null then return false; end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   a := credits__lapse(a, v_now);
   a.reload_below_nano := p_below; a.low_at := null; a.low_cause := '';
   a := credits__mark_low(a, v_now);

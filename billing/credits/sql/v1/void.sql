@@ -12,7 +12,8 @@ begin
   select * into h from billing_hold where organization_id = p_organization and id = p_hold;
   if not found then return credits__refused('hold_unknown'); end if;
   if h.state = 'captured' then return credits__refused('already_captured'); end if;
-  v_now := credits_clock();
+  a := credits__stamp(a);
+  v_now := a.last_at;
   v_was_low := a.low_at;
   a := credits__lapse(a, v_now, h.id);
   if h.state = 'voided' then
