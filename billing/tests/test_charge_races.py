@@ -64,6 +64,9 @@ def wait_until_blocked(observer: "psycopg.Connection[Any]", *, by: int) -> None:
 # The sale of 3,000
 
 
+CHANCES = 10
+
+
 def charge_until_refused(charge: Callable[[str], str], client: int) -> int:
     """Charge 7 under new keys until it is refused; how many were accepted."""
     number = 0
@@ -131,7 +134,6 @@ def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charge
     assert all(LOCK_LINE not in sql.read("v1", name) for name in sql.V1 if name != "lock")
     assert sql.read("v1", "lock").count(LOCK_LINE) == 2
     customer.give(3_000)
-    copied_ledger(lock_line)
 
     def client(number: int) -> int:
         with psycopg.connect(role_address("superuser"), autocommit=True) as own:
@@ -150,13 +152,20 @@ def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charge
 
             return charge_until_refused(charge, number)
 
-    at_once(client)
-    row = superuser_connection.execute("select sum(amount_nano), count(*) from control.billing_charge").fetchone()
-    assert row is not None
+    def charged() -> tuple[int, int]:
+        """What the copy has sold, and in how many charges."""
+        copied_ledger(lock_line)
+        at_once(client)
+        row = superuser_connection.execute("select sum(amount_nano), count(*) from control.billing_charge").fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1])
+
     if lock_line:
-        assert (int(row[0]), row[1]) == (2_996, 428)
+        assert charged() == (2_996, 428)
     else:
-        assert int(row[0]) > 3_000, "the race does not happen here: the test above proves nothing"
+        # A race is a matter of chance, so it gets some more of them on a machine with other things to do.
+        oversold = any(charged()[0] > 3_000 for _ in range(CHANCES))
+        assert oversold, "the race does not happen here: the test above proves nothing"
 
 
 # Waiting for the lock
