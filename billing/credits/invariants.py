@@ -6,11 +6,12 @@ functions that wrote the rows, so that a fault in those is found too.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,9 @@ from billing.credits import sql
 _FOLDER = Path(sql.__file__).parent / "invariants"
 
 ROWS_SHOWN = 20
+HEADS_BATCH = 1_000
+HEADS_NAME = "recorded_heads_still_stand"
+HEADS_PROMISE = "Every chain still leads through the heads that were recorded outside the database."
 
 
 class Severity(StrEnum):
@@ -199,6 +203,60 @@ def _verdict(
         cursor.execute("release savepoint before_invariant")
     findings = tuple(Finding(slug or "", row, detail) for slug, row, detail, _ in rows)
     return Verdict(invariant.name, invariant.promise, invariant.severity, rows[0][3] if rows else 0, findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far an account's chain had come: the number of its last entry, and that entry's hash in hexadecimal."""
+
+    organization_id: int
+    seq: int
+    hash: str
+
+
+def heads(cursor: Cursor) -> Iterator[Head]:
+    """The head of every chain, to be kept where nobody who can write to the database can write."""
+    last_id = 0
+    while True:
+        cursor.execute(
+            "select organization_id, last_seq, encode(last_hash, 'hex') from billing_creditaccount"
+            " where organization_id > %(last_id)s and last_seq > 0 order by organization_id limit %(batch)s",
+            {"last_id": last_id, "batch": HEADS_BATCH},
+        )
+        rows = cursor.fetchall()
+        if not rows:
+            return
+        yield from (Head(*row) for row in rows)
+        last_id = rows[-1][0]
+
+
+def compare_heads(cursor: Cursor, recorded: Iterable[Head], *, rows_shown: int = ROWS_SHOWN) -> Verdict:
+    """Whether chains still lead through the heads that were recorded.
+
+    The one proof against somebody who writes the whole history anew, with every hash and every sum in order.
+    """
+    count = 0
+    shown: list[Finding] = []
+    remaining = iter(recorded)
+    while batch := list(islice(remaining, HEADS_BATCH)):
+        cursor.execute(
+            "select coalesce(o.slug, ''), h.seq, e.id"
+            " from unnest(%(ids)s::bigint[], %(seqs)s::bigint[], %(hashes)s::text[]) as h(organization_id, seq, hash)"
+            " left join billing_ledgerentry e on e.organization_id = h.organization_id and e.seq = h.seq"
+            " left join accounts_organization o on o.id = h.organization_id"
+            " where encode(e.hash, 'hex') is distinct from h.hash",
+            {
+                "ids": [head.organization_id for head in batch],
+                "seqs": [head.seq for head in batch],
+                "hashes": [head.hash for head in batch],
+            },
+        )
+        for slug, seq, entry_id in cursor.fetchall():
+            count += 1
+            if len(shown) < rows_shown:
+                row = f"entry {entry_id}" if entry_id else "account"
+                shown.append(Finding(slug, row, f"number {seq} is not the entry that was recorded"))
+    return Verdict(HEADS_NAME, HEADS_PROMISE, Severity.VIOLATION, count, tuple(shown))
 
 
 @cache

@@ -23,8 +23,8 @@ from psycopg.types.json import Jsonb
 
 from billing.credits import invariants
 from billing.credits.invariants import INVARIANTS, Severity
-from billing.management.commands.check_ledger import snapshot
-from billing.tests.corruptions import PLANTS, Told
+from billing.management.commands.check_ledger import recorded_heads, snapshot
+from billing.tests.corruptions import PLANTS, Told, rechain
 from billing.tests.history import History, moving_clock
 
 HISTORY_SEED = 7
@@ -36,7 +36,7 @@ def told(django_db_setup: None, django_db_blocker: Any, role_address: Callable[[
     with django_db_blocker.unblock():
         with moving_clock(role_address("console_owner")) as set_clock:
             history = History(set_clock=set_clock, seed=HISTORY_SEED)
-            history.tell(steps=100)
+            history.tell(steps=70)
         with psycopg.connect(role_address("superuser")) as superuser:
             yield Told(history.at, superuser)
         # The harness has put its own flush here, which empties immutable tables too.
@@ -183,6 +183,32 @@ def test_the_command_writes_nothing_and_sees_one_instant(told, check):
             cursor.execute("update billing_purchase set failure_code = 'y'")
     told.do("update billing_purchase set failure_code = '' where state = 'failed'")
     told.superuser.commit()
+
+
+def test_a_history_that_is_written_anew_as_a_whole_is_found_by_its_recorded_heads(told, check, tmp_path):
+    """Usage of the last charge is moved to nowhere and everything that follows from it is made to agree."""
+    heads = tmp_path / "heads"
+    assert check("--heads", str(heads))[0] == 0
+    assert len(heads.read_text().splitlines()) == 4
+    assert check("--heads", str(heads))[0] == 0
+    told.superuser.execute("set local session_replication_role = replica")
+    entry = told.one(
+        "select e.id from billing_ledgerentry e join accounts_organization o on o.id = e.organization_id"
+        " where o.slug = 'quiet' and e.kind = 'grant'"
+    )
+    hash_before = told.one("select hash from billing_ledgerentry where id = %s", entry)
+    told.do("update billing_ledgerentry set actor_id = 77 where id = %s", entry)
+    told.do(
+        "update billing_creditlot l set actor_id = 77 from billing_ledgerentry e where e.lot_id = l.id and e.id = %s",
+        entry,
+    )
+    rechain(told)
+    assert told.one("select hash from billing_ledgerentry where id = %s", entry) != hash_before
+    assert [verdict for verdict in told.verdicts() if not verdict.holds] == []
+    cursor = told.superuser.cursor()
+    verdict = invariants.compare_heads(cursor, recorded_heads(heads))
+    assert [(finding.organization, finding.row) for finding in verdict.findings] == [("quiet", f"entry {entry}")] * 2
+    told.superuser.rollback()
 
 
 # Random edits

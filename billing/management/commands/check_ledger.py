@@ -3,9 +3,11 @@
 import json
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -13,7 +15,7 @@ from django.db import connection, transaction
 
 from accounts.models import Organization
 from billing.credits import invariants
-from billing.credits.invariants import ROWS_SHOWN, Finding, Severity, Verdict
+from billing.credits.invariants import ROWS_SHOWN, Finding, Head, Severity, Verdict
 from billing.payments import agreement
 
 
@@ -27,6 +29,13 @@ class Command(BaseCommand):
         parser.add_argument("--organization", metavar="SLUG", help="check the rows of one organization only")
         parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
         parser.add_argument("--rows", type=int, default=ROWS_SHOWN, help="rows to name of each broken invariant")
+        parser.add_argument(
+            "--heads",
+            metavar="FILE",
+            type=Path,
+            help="compare the chains with the heads kept in FILE and, if nothing is violated, add those of now; keep "
+            "FILE where the database's administrators can't write",
+        )
         parser.add_argument("--stripe", action="store_true", help="also compare payments with Stripe, both ways")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,6 +52,11 @@ class Command(BaseCommand):
                     cursor, at=at, organization_id=organization_id, rows_shown=rows_shown
                 ):
                     lines.append(self.tell(verdict, is_json=options["json"]))
+                if options["heads"] is not None:
+                    compared = invariants.compare_heads(cursor, recorded_heads(options["heads"]), rows_shown=rows_shown)
+                    lines.append(self.tell(compared, is_json=options["json"]))
+                    if not any(line["verdict"] == "FAILED" for line in lines):
+                        record_heads(options["heads"], invariants.heads(cursor), at=at)
         if options["stripe"]:
             verdict = agreement.verdict(organization_id=organization_id, rows_shown=rows_shown)
             lines.append(self.tell(verdict, is_json=options["json"]))
@@ -79,6 +93,23 @@ class Command(BaseCommand):
                 for finding in verdict.findings
             ],
         }
+
+
+def recorded_heads(path: Path) -> Iterator[Head]:
+    """The heads in a file, one JSON document a line; none where there is no file yet."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            document = json.loads(line)
+            yield Head(document["organization_id"], document["seq"], document["hash"])
+
+
+def record_heads(path: Path, heads: Iterable[Head], *, at: datetime) -> None:
+    """Add heads to a file."""
+    with path.open("a", encoding="utf-8") as lines:
+        for head in heads:
+            lines.write(json.dumps({"at": at.isoformat(), **asdict(head)}) + "\n")
 
 
 def word_for(verdict: Verdict) -> str:
