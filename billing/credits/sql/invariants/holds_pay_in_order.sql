@@ -3,12 +3,15 @@ with burned as (
   select organization_id, cause_id, lot_id, value_at, -sum(amount_nano) as nano from entry
   where kind = 'burn' and cause_kind = 'charge' group by 1, 2, 3, 4
 ),
+paid as (
+  select organization_id, cause_id, value_at, sum(nano) as nano from burned group by 1, 2, 3
+),
 captured as (
   select h.organization_id, h.id, h.lot_ids, h.lot_amounts_nano, h.amount_nano, h.authorized_at, h.expires_at,
-    c.id as charge_id, c.amount_nano as charged_nano, c.charged_at,
-    (select coalesce(sum(b.nano), 0) from burned b where b.organization_id = h.organization_id
-       and b.cause_id = c.id and b.value_at = h.authorized_at) as paid_nano
-  from hold h join charge c on c.hold_id = h.id and c.organization_id = h.organization_id
+    c.id as charge_id, c.amount_nano as charged_nano, c.charged_at, coalesce(p.nano, 0) as paid_nano
+  from hold h
+  join charge c on c.hold_id = h.id and c.organization_id = h.organization_id
+  left join paid p on p.organization_id = h.organization_id and p.cause_id = c.id and p.value_at = h.authorized_at
   where c.charged_at <> h.authorized_at
 )
 select organization_id, 'hold ' || id as subject,
