@@ -1,0 +1,271 @@
+"""What is measured, and on what data. A scene is a database of its own with the clients that work on it."""
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks import fill
+from benchmarks.client import BATCH_EVENTS
+from benchmarks.figures import READS
+from benchmarks.processes import ROOT, Measured, Worker, python, together
+from benchmarks.server import Bench
+
+CLIENTS = 4
+PEERS = {"nostro_hot_c1": "peer_nostro", "hordak_hot_c1": "peer_hordak"}
+
+Side = Callable[[], Measured]
+Sides = Mapping[str, Side]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is made first, and how long each measurement takes."""
+
+    milliseconds: int
+    rounds: int
+    charges: int
+    lots: int
+    organizations: int
+    many_lots: int
+    few_entries: int
+    many_entries: int
+    due_lots: int
+    all_lots: int
+
+
+class Stage:
+    """What a scene needs to make its databases and clients, and what is ended with it."""
+
+    def __init__(self, bench: Bench, sizes: Sizes, *, seed: int, stack: contextlib.ExitStack) -> None:
+        self.bench = bench
+        self.sizes = sizes
+        self.durability: dict[str, str] = {}
+        self._stack = stack
+        self._seed = seed
+        # The same seed twice would repeat the keys, and a repeated charge is no charge.
+        self._seeds = itertools.count(seed)
+
+    def database(self, name: str, *, template: str = "console") -> str:
+        """A database that goes with the scene."""
+        self.bench.create(name, template=template)
+        self._stack.callback(self.bench.drop, name)
+        return name
+
+    def worker(self, command: list[str], *, environment: Mapping[str, str]) -> Worker:
+        """A process that goes with the scene, ready and with a durable session."""
+        worker = Worker(command, environment=environment)
+        self._stack.callback(worker.end)
+        self.durability = worker.check_durability()
+        return worker
+
+    def product(self, database: str) -> Worker:
+        """A client of the product."""
+        command = python("client", f"{self._seed}-{next(self._seeds)}")
+        return self.worker(command, environment=self.bench.environment(database))
+
+    def peer(self, module: str, database: str, *, interpreter: str) -> Worker:
+        """A client of another ledger, as the owner of its own database."""
+        address = self.bench.server.owner_url(database)
+        command = python(module, f"{self._seed}-{next(self._seeds)}", address, interpreter=interpreter)
+        inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        return self.worker(command, environment=inherited)
+
+    def establish(self, database: str, *, lots: int, charges: int, slug: str = "bench") -> int:
+        """An organization that the shipped calls made, by a process that ends with it."""
+        worker = Worker(python("client", slug), environment=self.bench.environment(database))
+        try:
+            worker.check_durability()
+            return int(worker.ask("establish", slug=slug, lots=lots, charges=charges)["organization_id"])
+        finally:
+            worker.end()
+
+    def pgbench(self, script: str, database: str, *, clients: int, milliseconds: int | None = None) -> Side:
+        """A side that pgbench drives."""
+        length = milliseconds or self.sizes.milliseconds
+
+        def side() -> Measured:
+            return self.bench.pgbench(script, database, clients=clients, milliseconds=length, seed=next(self._seeds))
+
+        return side
+
+    def repeated(
+        self, workers: list[Worker], operation: str, *, organizations: tuple[int, int], milliseconds: int | None = None
+    ) -> Side:
+        """A side that clients of the product make."""
+        order = {
+            "operation": operation,
+            "milliseconds": milliseconds or self.sizes.milliseconds,
+            "organizations": organizations,
+        }
+        return partial(together, workers, order)
+
+
+@contextlib.contextmanager
+def hot(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
+    """One organization in use, and everything that is compared with a charge on it."""
+    sizes = stage.sizes
+    database = stage.database("hot")
+    organization = stage.establish(database, lots=sizes.lots, charges=sizes.charges)
+    both = (organization, organization)
+    stage.bench.build_floor(database, accounts=1, charges=sizes.charges)
+    stage.bench.write_function_script(database, organizations=both)
+    sides: dict[str, Side] = {}
+    if "naive_orm_hot_c4" in wanted:
+        sides["naive_orm_hot_c4"] = _naive_orm(stage)
+    for side in PEERS.keys() & wanted:
+        sides[side] = _peer(stage, side)
+    stage.bench.settle(database)
+    clients = [stage.product(database) for _ in range(CLIENTS)]
+    half = max(1, sizes.milliseconds // 2)
+    for count in (1, CLIENTS):
+        sides[f"floor_hot_c{count}"] = stage.pgbench("floor", database, clients=count)
+        sides[f"function_hot_c{count}"] = stage.pgbench("function", database, clients=count, milliseconds=half)
+        sides[f"charge_hot_c{count}"] = stage.repeated(clients[:count], "charge", organizations=both)
+    sides["batch100_hot_c1"] = stage.repeated(clients[:1], "batch", organizations=both)
+    sides["authorize_capture_hot_c1"] = stage.repeated(clients[:1], "authorize_capture", organizations=both)
+    yield sides
+
+
+def _naive_orm(stage: Stage) -> Side:
+    database = stage.database("naive_orm", template="template0")
+    clients = [stage.peer("naive_orm", database, interpreter=sys.executable) for _ in range(CLIENTS)]
+    account = clients[0].ask("establish", lots=stage.sizes.lots, charges=stage.sizes.charges)["account_id"]
+    stage.bench.settle(database)
+    order = {"operation": "charge", "milliseconds": stage.sizes.milliseconds, "account": account}
+    return partial(together, clients, order)
+
+
+def peers_interpreter() -> Path:
+    """The Python that has the other ledgers; `./run bench` makes it."""
+    return ROOT / os.environ.get("BENCH_VENV", ".venv-bench") / "bin" / "python"
+
+
+def _peer(stage: Stage, side: str) -> Side:
+    module = PEERS[side]
+    database = stage.database(module, template="template0")
+    client = stage.peer(module, database, interpreter=str(peers_interpreter()))
+    # Of its own past it gets little: hordak sums all of it for each charge, and would only look worse.
+    established = client.ask("establish", lots=stage.sizes.lots, charges=min(100, stage.sizes.charges))
+    stage.bench.settle(database)
+    order = {"operation": "charge", "milliseconds": stage.sizes.milliseconds, "account": established["account_id"]}
+    return partial(together, [client], order | {"income": established.get("income_id")})
+
+
+@contextlib.contextmanager
+def wide(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
+    """Many organizations with ten lots and their share of the charges each."""
+    sizes = stage.sizes
+    database = stage.database("wide")
+    each = max(1, sizes.charges // sizes.organizations)
+    organization = stage.establish(database, lots=sizes.lots, charges=each)
+    with stage.bench.superuser(database) as superuser:
+        organizations = fill.add_organizations(superuser, organization, sizes.organizations - 1)
+    stage.bench.build_floor(database, accounts=sizes.organizations, charges=each * sizes.organizations)
+    stage.bench.write_function_script(database, organizations=organizations)
+    stage.bench.settle(database)
+    clients = [stage.product(database) for _ in range(CLIENTS)]
+    half = max(1, sizes.milliseconds // 2)
+    yield {
+        f"floor_wide_c{CLIENTS}": stage.pgbench("floor", database, clients=CLIENTS),
+        f"function_wide_c{CLIENTS}": stage.pgbench("function", database, clients=CLIENTS, milliseconds=half),
+        f"charge_wide_c{CLIENTS}": stage.repeated(clients, "charge", organizations=organizations),
+    }
+
+
+@contextlib.contextmanager
+def lots(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
+    """One organization with few open lots, and one with many."""
+    sizes = stage.sizes
+    database = stage.database("lots")
+    few = stage.establish(database, lots=sizes.lots, charges=100, slug="few")
+    many = stage.establish(database, lots=sizes.lots, charges=100, slug="many")
+    with stage.bench.superuser(database) as superuser:
+        fill.add_lots(superuser, many, sizes.many_lots - sizes.lots)
+    stage.bench.settle(database)
+    client = [stage.product(database)]
+    yield {
+        "charge_lots_few": stage.repeated(client, "charge", organizations=(few, few)),
+        "charge_lots_many": stage.repeated(client, "charge", organizations=(many, many)),
+    }
+
+
+@contextlib.contextmanager
+def entries(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
+    """One organization with a short history, and one with a long one; both cover the same thirty days."""
+    sizes = stage.sizes
+    database = stage.database("entries")
+    organizations = {}
+    for name, count in (("few", sizes.few_entries), ("many", sizes.many_entries)):
+        organization = stage.establish(database, lots=sizes.lots, charges=1, slug=name)
+        with stage.bench.superuser(database) as superuser:
+            fill.add_charges(superuser, organization, count - sizes.lots - 1)
+        organizations[name] = (organization, organization)
+    stage.bench.settle(database)
+    client = [stage.product(database)]
+    sides: dict[str, Side] = {}
+    for name, both in organizations.items():
+        sides[f"charge_entries_{name}"] = stage.repeated(client, "charge", organizations=both)
+        for read in READS:
+            short = max(1, sizes.milliseconds // 4)
+            sides[f"{read}_{name}"] = stage.repeated(client, read, organizations=both, milliseconds=short)
+    yield sides
+
+
+@contextlib.contextmanager
+def expiry(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
+    """Many lots of many organizations, of which some end: all in one organization, or one in each."""
+    sizes = stage.sizes
+    database = stage.database("expiry")
+    organization = stage.establish(database, lots=1, charges=0)
+    with stage.bench.superuser(database) as superuser:
+        # Each round lets other lots of the first organization end, and so does the round that warms up.
+        organizations = fill.add_organizations(superuser, organization, sizes.due_lots - 1)
+        fill.spread_lots(superuser, organizations, first_has=sizes.due_lots * (sizes.rounds + 1), total=sizes.all_lots)
+    stage.bench.settle(database)
+    client = stage.product(database)
+    in_one = f"SELECT id FROM billing_creditlot WHERE is_open AND organization_id = {organization} ORDER BY id"
+    in_each = "SELECT min(id) FROM billing_creditlot WHERE is_open GROUP BY organization_id ORDER BY 1"
+
+    def sweep(condition: str) -> Measured:
+        with stage.bench.superuser(database) as superuser:
+            ended = fill.let_lots_end(superuser, condition, count=sizes.due_lots)
+            superuser.execute("VACUUM ANALYZE billing_creditlot")
+            superuser.execute("CHECKPOINT")
+        answer = client.ask("sweep", lots=ended)
+        return Measured(
+            per_second=ended * 1_000_000 // max(1, answer["microseconds"]),
+            microseconds=answer["microseconds"],
+            longest_microseconds=answer["longest_microseconds"],
+        )
+
+    yield {"expiry_one": partial(sweep, in_one), "expiry_spread": partial(sweep, in_each)}
+
+
+Scene = Callable[[Stage, Set[str]], contextlib.AbstractContextManager[Sides]]
+SCENES: dict[str, Scene] = {"hot": hot, "wide": wide, "lots": lots, "entries": entries, "expiry": expiry}
+
+# Measured beside the figures of a scene, because they say what limits them.
+EXTRAS = {
+    "hot": ("function_hot_c1", f"function_hot_c{CLIENTS}"),
+    "wide": (f"function_wide_c{CLIENTS}",),
+}
+
+LABELS = {
+    "floor": "floor: pgbench, UPDATE + INSERT in one statement",
+    "function": "the charge function, from pgbench",
+    "charge": "the shipped charge",
+    "batch100": f"the shipped charge_many, {BATCH_EVENTS} a call",
+    "authorize": "the shipped authorize and capture",
+    "naive": "naive ORM: atomic, select_for_update, loop over lots",
+    "nostro": "hf-nostro",
+    "hordak": "django-hordak",
+    "page": "newest page of the statement",
+    "balance": "balance",
+    "usage": "30 days of usage by day and model",
+    "expiry": "lots booked by the expiry sweep",
+}
