@@ -70,5 +70,5 @@ def reconcile_purchases() -> None:
 @shared_task(ignore_result=True)
 def book_expiry() -> None:
     """Write down what has expired."""
-    for organization_id in expiry.book_due(at=timezone.now()):
+    for organization_id in expiry.book_due():
         nudge(attempt_reload, organization_id)

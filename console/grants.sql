@@ -16,12 +16,19 @@ BEGIN
     EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC, console_app', current_database());
 
     FOREACH name IN ARRAY ARRAY[
-        'billing_creditaccount', 'billing_creditlot', 'billing_hold', 'billing_charge', 'billing_ledgerentry'
+        'billing_creditaccount', 'billing_creditlot', 'billing_hold', 'billing_charge', 'billing_ledgerentry',
+        'billing_usageday', 'billing_unpricedusage', 'billing_reversal', 'billing_debitadjustment', 'billing_takeback',
+        'billing_creditevent'
     ] LOOP
         IF to_regclass('public.' || name) IS NOT NULL THEN
             EXECUTE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON %I FROM console_app', name);
         END IF;
     END LOOP;
+
+    -- Whoever handles an event of the ledger says so on it, and nothing else.
+    IF to_regclass('public.billing_creditevent') IS NOT NULL THEN
+        GRANT UPDATE (handled_at) ON billing_creditevent TO console_app;
+    END IF;
 
     -- Audit rows and the migrations' own record can be added to or read, never changed.
     IF to_regclass('public.accounts_auditevent') IS NOT NULL THEN

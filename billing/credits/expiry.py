@@ -1,17 +1,21 @@
 """Booking of lots past their end. The credit is unspendable from its instant already: this only writes it down."""
 
-from datetime import datetime
+from billing.credits import ledger
 
-from billing.credits import ledger, queries
+LOTS_PER_TRANSACTION = 500
 
 
-def book_due(*, at: datetime, limit: int = 1_000) -> list[int]:
-    """Book expiry in every organization that has lots past their end at ``at``, active or not (case 61).
+def book_due(*, limit: int = 100_000) -> list[int]:
+    """Book expiry in every organization that has lots past their end by the ledger's clock, active or not (case 61).
 
-    Each organization is a transaction of its own. Returns the organizations for which a reload became due by it.
+    Returns the organizations for which a reload became due by it.
     """
-    newly_low = []
-    for organization_id in queries.due_organizations(at=at, limit=limit):
-        if ledger.expire(organization_id=organization_id).is_newly_low:
-            newly_low.append(organization_id)
+    newly_low: list[int] = []
+    left = limit
+    while left > 0:
+        done = ledger.expire_due(limit=min(left, LOTS_PER_TRANSACTION))
+        newly_low += done.newly_low
+        left -= done.booked
+        if done.booked == 0:
+            break
     return newly_low

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
 from billing.errors import OrganizationUnknown, Refused
-from billing.models import CreditLot
+from billing.models import CreditAccount, CreditLot, Reversal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,45 @@ class Expired:
 
     booked: int
     is_newly_low: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredDue:
+    """What one call of the sweep booked out, and the organizations for which a reload became due by it."""
+
+    booked: int
+    newly_low: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """A debit, as booked. ``debt_nano`` is the part that no credit covered."""
+
+    adjustment_id: int
+    debt_nano: int
+    is_newly_low: bool
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What was taken back of a lot, and what became debt. Without an id there was nothing left to take."""
+
+    take_back_id: int | None
+    taken_nano: int
+    debt_nano: int
+    is_newly_low: bool
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed:
+    """What was undone. ``expired_nano`` of it came back to lots past their end, and expired at once."""
+
+    reversal_id: int
+    amount_nano: int
+    expired_nano: int
+    is_replay: bool
 
 
 def lock(*, organization_id: int) -> LockedAccount:
@@ -119,3 +158,136 @@ def set_reload_line(*, organization_id: int, below_nano: int | None) -> bool:
         cursor.execute("select credits_set_reload_line(%s, %s)", [organization_id, below_nano])
         (is_due,) = cursor.fetchone()
     return bool(is_due)
+
+
+def expire_due(*, limit: int = 500) -> ExpiredDue:
+    """Book out what is left of at most ``limit`` lots past their end, of any organizations, in one transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("select * from credits_expire_due(%s)", [limit])
+        return ExpiredDue(*cursor.fetchone())
+
+
+def adjust(
+    *,
+    organization_id: int,
+    amount_nano: int,
+    key: UUID,
+    label: str,
+    reason: str,
+    actor_id: int | None,
+    may_owe: bool,
+    unpriced_usage_id: int | None = None,
+) -> Adjusted:
+    """Take ``amount_nano`` of credit to put something right: live lots in burn order, then debt where it ``may_owe``.
+
+    ``label`` is what the customer reads, ``reason`` is for staff. Credit that is given is a lot (:func:`grant`).
+
+    Raises:
+        OrganizationUnknown: there is no such organization.
+        Refused: credit lacks and it may not be owed (``insufficient``), or the key has adjusted something else
+            (``conflict``).
+        IntegrityError: the amount is not positive, or the unpriced usage is not the organization's.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select * from credits_adjust(%s, %s, %s, %s, %s, %s, %s, %s)",
+            [organization_id, amount_nano, key, label, reason, actor_id, unpriced_usage_id, may_owe],
+        )
+        outcome, adjustment_id, debt_nano, is_newly_low = cursor.fetchone()
+    _refuse(outcome, organization_id, insufficient="There is less credit than this.")
+    return Adjusted(adjustment_id, debt_nano, is_newly_low, is_replay=outcome == "replayed")
+
+
+def take_back(
+    *,
+    organization_id: int,
+    lot_id: int,
+    amount_nano: int,
+    key: UUID,
+    reason: str,
+    actor_id: int | None,
+    rest_as_debt: bool,
+    label: str = "",
+) -> TakenBack:
+    """Take back credit of one lot: at most what is left of it unreserved; the rest is debt where it is owed.
+
+    All take-backs of a lot together never exceed what it granted.
+
+    Raises:
+        OrganizationUnknown: there is no such organization.
+        Refused: the organization has no such lot (``lot_unknown``), or the key has taken back something else
+            (``conflict``).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select * from credits_take_back(%s, %s, %s, %s, %s, %s, %s, %s)",
+            [organization_id, lot_id, amount_nano, key, label, reason, actor_id, rest_as_debt],
+        )
+        outcome, take_back_id, taken_nano, debt_nano, is_newly_low = cursor.fetchone()
+    _refuse(outcome, organization_id, lot_unknown="The organization has no such lot.")
+    return TakenBack(take_back_id, taken_nano, debt_nano, is_newly_low, is_replay=outcome == "replayed")
+
+
+def reverse(
+    *,
+    organization_id: int,
+    cause_kind: Reversal.Cause,
+    cause_id: int,
+    key: UUID,
+    reason: str,
+    actor_id: int | None,
+    amount_nano: int | None = None,
+    label: str = "",
+) -> Reversed:
+    """Undo a charge, an adjustment or a take-back in the reverse order of its entries, wholly or ``amount_nano`` of it.
+
+    Credit goes back to the lots it came from (case 112); what comes back to a lot past its end expires at once. Debt
+    goes away; where it was paid since, its payments go back to their lots. Works on closed accounts too (case 113).
+
+    Raises:
+        OrganizationUnknown: there is no such organization.
+        Refused: nothing of this kind and id (``cause_unknown``), all of it undone already (``nothing_left``), less of
+            it left than asked for (``too_much``), or the key has undone something else (``conflict``).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select * from credits_reverse(%s, %s, %s, %s, %s, %s, %s, %s)",
+            [organization_id, str(cause_kind), cause_id, amount_nano, key, label, reason, actor_id],
+        )
+        outcome, reversal_id, reversed_nano, expired_nano = cursor.fetchone()
+    _refuse(
+        outcome,
+        organization_id,
+        cause_unknown="The organization has nothing of this kind to undo.",
+        nothing_left="All of it has been given back already.",
+        too_much="Less than this is left to give back.",
+    )
+    return Reversed(reversal_id, reversed_nano, expired_nano, is_replay=outcome == "replayed")
+
+
+def set_state(*, organization_id: int, state: CreditAccount.State) -> str:
+    """Open, freeze or close the account; the state before. Unless open, no new request is authorized or charged.
+
+    Raises:
+        OrganizationUnknown: there is no such organization.
+        Refused: it is closed, which is final (``closed``).
+    """
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("select credits_set_state(%s, %s)", [organization_id, str(state)])
+            (before,) = cursor.fetchone()
+    except IntegrityError as error:
+        raise Refused("The account is closed, which is final.", code="closed") from error
+    if before is None:
+        raise OrganizationUnknown(f"organization {organization_id}")
+    return str(before)
+
+
+def _refuse(outcome: str, organization_id: int, **refusals: str) -> None:
+    """Raise for an outcome that changed nothing."""
+    if outcome == "organization_unknown":
+        raise OrganizationUnknown(f"organization {organization_id}")
+    if outcome == "conflict":
+        raise Refused("This key has been used already, for something else.", code="conflict")
+    if outcome in refusals:
+        raise Refused(refusals[outcome], code=outcome)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from django.db import connection
@@ -20,6 +20,7 @@ from billing.models import Surface
 
 QUANTITY_MAX = 1_000_000_000
 TOKEN_CLASSES_MAX = 32
+REQUEST_CLASS = "request"
 HOLD_SECONDS_DEFAULT = 600
 HOLD_SECONDS_MAX = 3_600
 EVENTS_PER_CALL_MAX = 1_000
@@ -82,22 +83,29 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One charge of a batch. ``occurred_at`` is when the request began; it picks the price and the day of usage."""
+    """One charge of a batch. ``occurred_at`` is when the request began; it picks the price and the day of usage.
+
+    With ``operation="usage"`` it reports work that was served already, as :func:`report_usage` does.
+    """
 
     organization_id: int
     key: str
     usage: Usage
     occurred_at: datetime | None = None
+    operation: Literal["charge", "usage"] = "charge"
 
 
 def check_quantities(quantities: Quantities) -> None:
     """Refuse quantities that no request can have.
 
     Raises:
-        InvalidUsage: not a mapping of at most 32 token classes to integers from 0 to 10**9.
+        InvalidUsage: not a mapping of at most 32 token classes to integers from 0 to 10**9, or one that names the
+            fee of a request, which the price list adds by itself.
     """
     if len(quantities) > TOKEN_CLASSES_MAX:
         raise InvalidUsage(f"At most {TOKEN_CLASSES_MAX} token classes can be given.", field="quantities")
+    if REQUEST_CLASS in quantities:
+        raise InvalidUsage(f"{REQUEST_CLASS} is the fee of a request and added by itself.", field="quantities")
     for token_class, units in quantities.items():
         if type(units) is not int or not 0 <= units <= QUANTITY_MAX:
             raise InvalidUsage(f"{token_class} must be an integer from 0 to {QUANTITY_MAX}.", field="quantities")
@@ -141,7 +149,7 @@ def charge_many(events: Sequence[Event]) -> list[Result]:
     payload = [
         {
             "organization_id": event.organization_id,
-            "operation": "charge",
+            "operation": event.operation,
             "key": event.key,
             "model": event.usage.model,
             "surface": event.usage.surface,

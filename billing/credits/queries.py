@@ -210,13 +210,3 @@ def cost_nano(*, organization_id: int, start: datetime, end: datetime) -> int:
         )
         (total,) = cursor.fetchone()
     return int(total)
-
-
-def due_organizations(*, at: datetime, limit: int = 1_000) -> Sequence[int]:
-    """Organizations with lots past their end that are not booked yet."""
-    return list(
-        CreditLot.objects.filter(is_open=True, expires_at__lte=at)
-        .order_by("organization_id")
-        .values_list("organization_id", flat=True)
-        .distinct()[:limit]
-    )

@@ -1,10 +1,13 @@
 from .auto_reload import AutoReload, AutoReloadConsent
 from .billing_accounts import BillingAccount
+from .corrections import DebitAdjustment, Reversal, TakeBack
+from .credit_events import CreditEvent
 from .ledger import Charge, CreditAccount, CreditLot, Hold, LedgerEntry
 from .payment_methods import CardSetup, PaymentMethod, StripeCustomer
 from .prices import Price, PricedModel, PriceVersion, Surface, TokenClass
 from .purchases import Purchase
 from .stripe_events import StripeEvent
+from .usage import UnpricedUsage, UsageDay
 
 __all__ = [
     "AutoReload",
@@ -13,7 +16,9 @@ __all__ = [
     "CardSetup",
     "Charge",
     "CreditAccount",
+    "CreditEvent",
     "CreditLot",
+    "DebitAdjustment",
     "Hold",
     "LedgerEntry",
     "PaymentMethod",
@@ -21,8 +26,12 @@ __all__ = [
     "PriceVersion",
     "PricedModel",
     "Purchase",
+    "Reversal",
     "StripeCustomer",
     "StripeEvent",
     "Surface",
+    "TakeBack",
     "TokenClass",
+    "UnpricedUsage",
+    "UsageDay",
 ]

@@ -116,7 +116,7 @@ class History:
             if hold_id:
                 customer.capture(hold_id, amount, key=self.key())
         else:
-            expiry.book_due(at=self.at)
+            expiry.book_due()
 
     def _hold(self, customer: Customer, amount: int, *, over: bool) -> None:
         """A request: captured, voided or forgotten."""
@@ -205,7 +205,7 @@ class History:
     def _end(self) -> None:
         """Everything that is due is done; some holds are open, and somebody owes."""
         self.wait(timedelta(hours=2))
-        expiry.book_due(at=self.at)
+        expiry.book_due()
         self.busy.give(10**9, reason="so that there is something to hold", kind=CreditLot.Kind.ADJUSTMENT)
         for amount in (100, 200, 300):
             self.busy.hold(amount, key=self.key(), ttl_seconds=3_600)

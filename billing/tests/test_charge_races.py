@@ -111,10 +111,10 @@ def copied_ledger(superuser_connection, role_address) -> Iterator[Callable[[str]
             superuser.execute(
                 f"insert into control.{table} ({columns}) overriding system value select {columns} from public.{table}"
             )
-        for name in sql.V1:
+        for name in sql.FILES:
             if name == "guards":
                 continue
-            text = sql.read("v1", name).replace("public.", "control.").replace("= public,", "= control,")
+            text = sql.read(name).replace("public.", "control.").replace("= public,", "= control,")
             superuser.execute(text.replace(LOCK_LINE, lock_line))
 
     def _tables(prefix: str) -> Sequence[str]:
@@ -131,8 +131,8 @@ def copied_ledger(superuser_connection, role_address) -> Iterator[Callable[[str]
 def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charged(
     customer, copied_ledger, superuser_connection, role_address, lock_line
 ):
-    assert all(LOCK_LINE not in sql.read("v1", name) for name in sql.V1 if name != "lock")
-    assert sql.read("v1", "lock").count(LOCK_LINE) == 2
+    assert all(LOCK_LINE not in sql.read(name) for name in sql.FILES if name != "lock")
+    assert sql.read("lock").count(LOCK_LINE) == 2
     customer.give(3_000)
 
     def client(number: int) -> int:
@@ -406,7 +406,7 @@ def test_case_013_every_write_of_money_happens_under_the_accounts_lock(
     customer.void(voided)
     credits_clock.advance(timedelta(hours=1))
     customer.capture(late, 10)
-    expiry.book_due(at=customer.now())
+    expiry.book_due()
     for number in range(6):
         customer.report(10**9, key=f"debt {number}")
     customer.give(5)

@@ -100,8 +100,8 @@ def test_page_gate_balance_and_charge_agree_on_both_sides_of_a_lots_end(ending, 
 
 def test_after_the_sweep_one_expiry_entry_stands_with_the_lots_end_as_its_time(ending, clock):
     clock.set(END + timedelta(hours=3))
-    assert expiry.book_due(at=END + timedelta(hours=3)) == []
-    assert expiry.book_due(at=END + timedelta(hours=3)) == []
+    assert expiry.book_due() == []
+    assert expiry.book_due() == []
     entry = LedgerEntry.objects.get(kind="expiry")
     assert (entry.amount_nano, entry.value_at, entry.booked_at) == (-CREDIT_NANO, END, END + timedelta(hours=3))
     assert (ending.summary().balance_nano, ending.summary().available_nano) == (0, 0)
@@ -120,7 +120,7 @@ def test_case_059_two_sweepers_at_once_book_a_lot_once(ending, clock):
     def sweep() -> None:
         try:
             begin.wait()
-            expiry.book_due(at=END)
+            expiry.book_due()
         except Exception as error:
             failures.append(error)
         finally:
@@ -138,8 +138,7 @@ def test_case_059_two_sweepers_at_once_book_a_lot_once(ending, clock):
 
 def test_case_060_the_sweep_leaves_lots_alone_until_their_end(ending, clock):
     clock.set(END - MICROSECOND)
-    # Even when it is called with a later time: the ledger's own clock decides.
-    assert expiry.book_due(at=END + timedelta(days=1)) == []
+    assert expiry.book_due() == []
     assert not LedgerEntry.objects.filter(kind="expiry").exists()
     assert ending.summary().available_nano == CREDIT_NANO
 
@@ -149,7 +148,7 @@ def test_case_058_the_sweep_takes_only_what_is_left_of_the_ended_lot(ending, clo
     [ended] = set(ending.remaining()) - {kept}
     ending.charge(10**9, key="a")
     clock.set(END)
-    expiry.book_due(at=END)
+    expiry.book_due()
     assert ending.entries()[-1] == ("expiry", ended, 10**9 - CREDIT_NANO)
     assert ending.remaining() == {ended: 0, kept: 1_000}
 
@@ -158,7 +157,7 @@ def test_a_used_up_lot_leaves_no_expiry_entry(customer, clock):
     customer.give(100, expires_at=END)
     customer.charge(100, key="a")
     clock.set(END)
-    expiry.book_due(at=END)
+    expiry.book_due()
     assert not LedgerEntry.objects.filter(kind="expiry").exists()
 
 
@@ -167,16 +166,16 @@ def test_case_061_the_sweep_covers_organizations_without_any_activity(clock, cus
     for organization in quiet:
         organization.give(10, expires_at=END)
     clock.set(END)
-    expiry.book_due(at=END)
+    expiry.book_due()
     assert LedgerEntry.objects.filter(kind="expiry").count() == 3
 
 
 def test_case_068_crossing_a_lots_end_makes_a_reload_due_without_traffic(ending, clock):
     ledger.set_reload_line(organization_id=ending.id, below_nano=10**9)
     clock.set(END)
-    assert expiry.book_due(at=END) == [ending.id]
+    assert expiry.book_due() == [ending.id]
     assert ending.summary().low_at == END
-    assert expiry.book_due(at=END) == []
+    assert expiry.book_due() == []
 
 
 def test_case_069_an_authorized_request_is_paid_by_its_lot_and_the_rest_is_gone(ending, clock):
@@ -186,7 +185,7 @@ def test_case_069_an_authorized_request_is_paid_by_its_lot_and_the_rest_is_gone(
     clock.set(END - MICROSECOND)
     late = ending.hold(50, key="late", ttl_seconds=600)
     clock.set(END)
-    expiry.book_due(at=END)
+    expiry.book_due()
     clock.set(END + timedelta(minutes=5))
     result = ending.capture(late, 30)
     assert (result.outcome, result.amount_nano, result.debt_nano) == ("charged", 30, 0)

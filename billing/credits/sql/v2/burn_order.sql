@@ -12,11 +12,13 @@ $$;
 -- Unreserved credit that can't be spent at an instant: past its end and not yet booked, or not yet effective. Both
 -- conditions are prefixes of an index, so that ten thousand live lots cost nothing here.
 create function public.credits__not_live_nano(p_organization bigint, p_at timestamptz) returns bigint
-language sql stable as $$
-  select (
-    coalesce((select sum(remaining_nano) from public.billing_creditlot
-              where organization_id = p_organization and is_open and expires_at <= p_at), 0)
-    + coalesce((select sum(remaining_nano) from public.billing_creditlot
-                where organization_id = p_organization and is_open and effective_at > p_at), 0)
-  )::bigint
-$$;
+language plpgsql stable as $$
+begin
+  return (
+    select coalesce(sum(remaining_nano), 0) from public.billing_creditlot
+    where organization_id = p_organization and is_open and expires_at <= p_at
+  ) + (
+    select coalesce(sum(remaining_nano), 0) from public.billing_creditlot
+    where organization_id = p_organization and is_open and effective_at > p_at
+  );
+end $$;

@@ -51,6 +51,7 @@ begin
   a := credits__append(a, 'grant', v_lot.id, p_amount, case when p_purchase is null then 'lot' else 'purchase' end,
     coalesce(p_purchase, v_lot.id), p_actor, v_now, v_now, credits__lot_terms(v_lot));
   a := credits__pay_debt(a, 'lot', v_lot.id, v_now);
+  a := credits__replenished(a, credits__available_nano(a, v_now));
   perform credits__save(a);
   outcome := 'granted'; lot_id := v_lot.id; effective_at := v_lot.effective_at; expires_at := v_lot.expires_at;
 end $$;

@@ -25,7 +25,7 @@ begin
     a := credits__pay_debt(a, 'hold', h.id, v_now);
   end if;
   update billing_hold set state = 'voided', settled_at = v_now where id = h.id;
-  a := credits__mark_low(a, v_now);
+  a := credits__note_level(a, v_now, credits__available_nano(a, v_now));
   perform credits__save(a);
   return row('voided', h.id, null, h.amount_nano, 0, credits__available_nano(a, v_now), null,
     a.low_at is distinct from v_was_low, null)::credits_result;

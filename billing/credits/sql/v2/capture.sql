@@ -11,6 +11,7 @@ declare
   v_fingerprint bytea := credits__fingerprint('capture', p_key, '', '', '', p_quantities, p_hold::text);
   v_now timestamptz;
   v_cost record;
+  v_model record;
   v_part bigint;
   v_left bigint;
   v_taken record;
@@ -35,10 +36,16 @@ begin
   if not found then return credits__refused('hold_unknown'); end if;
   if h.state = 'captured' then return credits__refused('already_captured'); end if;
   if h.state = 'voided' then return credits__refused('already_voided'); end if;
-  a := credits__stamp(a);
-  v_now := a.last_at;
-  select * into v_cost from credits__cost(h.price_version_id, p_quantities);
-  if v_cost.missing is not null then return credits__refused('price_missing', p_detail => v_cost.missing); end if;
+  v_now := greatest(credits_clock(), a.last_at);
+  a.last_at := v_now;
+  select v.priced_model_id as id, m.slug into strict v_model
+  from billing_priceversion v join billing_pricedmodel m on m.id = v.priced_model_id where v.id = h.price_version_id;
+  v_cost := credits__cost(h.price_version_id, p_quantities);
+  if v_cost.missing is not null then
+    perform credits__note_unpriced(p_organization, 'capture', p_key, v_model.slug, v_cost.missing, h.surface, h.key_ref,
+      p_quantities, h.started_at, v_now);
+    return credits__refused('price_missing', p_detail => v_cost.missing);
+  end if;
   v_was_low := a.low_at;
   a := credits__lapse(a, v_now, h.id);
 
@@ -55,7 +62,7 @@ begin
       end if;
     end loop;
   end if;
-  select * into v_taken from credits__take(p_organization, v_left, v_now);
+  v_taken := credits__take(p_organization, v_left, v_now);
   v_debt := v_left - v_taken.taken;
 
   -- The row comes last, because it keeps what is available afterwards and is never edited.
@@ -75,7 +82,9 @@ begin
     surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
   values (v_id, p_organization, p_key, v_fingerprint, 'capture', h.id, h.price_version_id,
     h.surface, h.key_ref, p_quantities, v_cost.amount_nano, v_debt, v_available, h.started_at, v_now);
-  a := credits__mark_low(a, v_now);
+  perform credits__count_usage(p_organization, h.started_at, h.surface, v_model.id, h.key_ref, p_quantities,
+    v_cost.amount_nano);
+  a := credits__note_level(a, v_now, v_available);
   perform credits__save(a);
   return row('charged', h.id, v_id, v_cost.amount_nano, v_debt, v_available, null, a.low_at is distinct from v_was_low,
     null)::credits_result;

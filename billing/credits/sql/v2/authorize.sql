@@ -8,7 +8,7 @@ declare
   v_hold public.billing_hold;
   v_fingerprint bytea := credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds::text);
   v_now timestamptz;
-  v_version bigint;
+  v_version record;
   v_cost record;
   v_available bigint;
   v_taken record;
@@ -25,31 +25,34 @@ begin
   if p_ttl_seconds not between 1 and 3600 then
     raise exception 'a hold lasts from 1 second to 60 minutes' using errcode = '22023';
   end if;
-  a := credits__stamp(a);
-  v_now := a.last_at;
+  v_now := greatest(credits_clock(), a.last_at);
+  a.last_at := v_now;
   v_was_low := a.low_at;
-  a := credits__lapse(a, v_now);
+  if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
   v_version := credits__price_version(p_model, v_now);
-  if v_version is null then return credits__refused('price_missing', p_detail => p_model); end if;
-  select * into v_cost from credits__cost(v_version, p_quantities);
-  if v_cost.missing is not null then return credits__refused('price_missing', p_detail => v_cost.missing); end if;
+  if v_version.version_id is not null then v_cost := credits__cost(v_version.version_id, p_quantities); end if;
+  if v_version.version_id is null or v_cost.missing is not null then
+    perform credits__note_unpriced(p_organization, 'authorize', p_key, p_model,
+      case when v_version.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities, v_now, v_now);
+    return credits__refused('price_missing', p_detail =>
+      case when v_version.version_id is null then p_model else v_cost.missing end);
+  end if;
   v_available := credits__available_nano(a, v_now);
   -- Nothing available refuses a request of any size, so that an organization without credit can't start a free one.
   if v_available < v_cost.amount_nano or v_available <= 0 then
-    a := credits__mark_low(a, v_now, true);
-    if a.low_at is distinct from v_was_low then perform credits__save(a); end if;
-    return credits__refused('insufficient', v_cost.amount_nano, v_available, null, a.low_at is distinct from v_was_low);
+    return credits__refuse(a, v_now, v_cost.amount_nano, v_available, v_was_low);
   end if;
-  select * into v_taken from credits__take(p_organization, v_cost.amount_nano, v_now);
+  v_taken := credits__take(p_organization, v_cost.amount_nano, v_now);
   if v_taken.taken <> v_cost.amount_nano then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
   a.unreserved_nano := a.unreserved_nano - v_taken.taken;
   a.held_nano := a.held_nano + v_taken.taken;
   insert into billing_hold (organization_id, idempotency_key, fingerprint, state, amount_nano, lot_ids, lot_amounts_nano,
     price_version_id, surface, key_ref, quantities, started_at, authorized_at, expires_at, available_after_nano)
   values (p_organization, p_key, v_fingerprint, 'open', v_cost.amount_nano, v_taken.lot_ids, v_taken.lot_amounts,
-    v_version, p_surface, p_key_ref, p_quantities, v_now, v_now, v_now + make_interval(secs => p_ttl_seconds),
+    v_version.version_id, p_surface, p_key_ref, p_quantities, v_now, v_now, v_now + make_interval(secs => p_ttl_seconds),
     v_available - v_cost.amount_nano)
-  returning * into v_hold;
+  returning id, amount_nano, available_after_nano, expires_at
+  into v_hold.id, v_hold.amount_nano, v_hold.available_after_nano, v_hold.expires_at;
   perform credits__save(a);
   return row('authorized', v_hold.id, null, v_hold.amount_nano, 0, v_hold.available_after_nano, v_hold.expires_at,
     a.low_at is distinct from v_was_low, null)::credits_result;

@@ -22,7 +22,7 @@ begin
     v_lapsed := true;
   end loop;
   if v_lapsed then
-    a := public.credits__mark_low(a, p_at);
+    a := public.credits__note_level(a, p_at, public.credits__available_nano(a, p_at));
     perform public.credits__save(a);
   end if;
   return a;
@@ -30,6 +30,8 @@ end $$;
 
 -- Credit that a new request may use now: live and unreserved, less debt.
 create function public.credits__available_nano(a public.billing_creditaccount, p_at timestamptz) returns bigint
-language sql stable as $$
-  select a.unreserved_nano - public.credits__not_live_nano(a.organization_id, p_at) - a.debt_nano
-$$;
+language plpgsql stable as $$
+begin
+  if a.unreserved_nano = 0 then return -a.debt_nano; end if;
+  return a.unreserved_nano - public.credits__not_live_nano(a.organization_id, p_at) - a.debt_nano;
+end $$;

@@ -8,7 +8,7 @@ create type public.credits_result as (
   available_nano bigint,   -- what a new request may use after it
   expires_at timestamptz,  -- of the hold
   is_newly_low boolean,    -- a reload became due by this operation
-  detail text              -- the token class without a price
+  detail text              -- the model or token class without a price
 );
 
 create function public.credits__refused(p_outcome text, p_amount bigint default null, p_available bigint default null,
@@ -25,18 +25,3 @@ language sql immutable as $$
   select sha256(convert_to(
     jsonb_build_array(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_extra)::text, 'UTF8'))
 $$;
-
--- Whether credit is below the line of auto-reload, and since when. The line is a level: live credit, held included,
--- less debt. A refusal for lack of credit while armed counts as below.
-create function public.credits__mark_low(a public.billing_creditaccount, p_at timestamptz, p_is_refusal boolean default false)
-returns public.billing_creditaccount
-language plpgsql as $$
-begin
-  if a.reload_below_nano is null or a.low_at is not null then return a; end if;
-  if public.credits__available_nano(a, p_at) + a.held_nano < a.reload_below_nano then
-    a.low_at := p_at; a.low_cause := 'level';
-  elsif p_is_refusal then
-    a.low_at := p_at; a.low_cause := 'refusal';
-  end if;
-  return a;
-end $$;

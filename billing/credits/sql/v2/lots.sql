@@ -10,6 +10,13 @@ declare
 begin
   lot_ids := '{}'; lot_amounts := '{}'; taken := 0;
   if p_amount <= 0 then return; end if;
+  -- Nearly always the first lot covers it; a loop would fetch more than that one.
+  select id, remaining_nano into v_lot from public.credits_live_lots(p_organization, p_at) limit 1;
+  if v_lot.remaining_nano >= p_amount then
+    update public.billing_creditlot set remaining_nano = remaining_nano - p_amount where id = v_lot.id;
+    lot_ids := array[v_lot.id]; lot_amounts := array[p_amount]; taken := p_amount;
+    return;
+  end if;
   for v_lot in select id, remaining_nano from public.credits_live_lots(p_organization, p_at) loop
     v_part := least(v_lot.remaining_nano, p_amount - taken);
     update public.billing_creditlot set remaining_nano = remaining_nano - v_part where id = v_lot.id;
@@ -23,14 +30,14 @@ end $$;
 -- Books what was taken as spent by one cause.
 create function public.credits__book_taken(
   a public.billing_creditaccount, p_kind text, p_lot_ids bigint[], p_lot_amounts bigint[],
-  p_cause_kind text, p_cause_id bigint, p_value_at timestamptz, p_booked_at timestamptz
+  p_cause_kind text, p_cause_id bigint, p_value_at timestamptz, p_booked_at timestamptz, p_actor bigint default null
 ) returns public.billing_creditaccount
 language plpgsql as $$
 begin
   for i in 1 .. cardinality(p_lot_ids) loop
     a.unreserved_nano := a.unreserved_nano - p_lot_amounts[i];
-    a := public.credits__append(a, p_kind, p_lot_ids[i], -p_lot_amounts[i], p_cause_kind, p_cause_id, null,
-      p_value_at, p_booked_at);
+    a := public.credits__append(a, p_kind, p_lot_ids[i], -p_lot_amounts[i], p_cause_kind, p_cause_id,
+      p_actor, p_value_at, p_booked_at);
   end loop;
   return a;
 end $$;

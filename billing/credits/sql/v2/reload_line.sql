@@ -32,7 +32,7 @@ begin
   v_now := a.last_at;
   a := credits__lapse(a, v_now);
   a.reload_below_nano := p_below; a.low_at := null; a.low_cause := '';
-  a := credits__mark_low(a, v_now);
+  a := credits__note_level(a, v_now, credits__available_nano(a, v_now));
   perform credits__save(a);
   return a.low_at is not null;
 end $$;

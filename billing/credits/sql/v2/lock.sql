@@ -28,9 +28,11 @@ begin
 end $$;
 
 create function public.credits__save(a public.billing_creditaccount) returns void
-language sql as $$
+language plpgsql as $$
+begin
   update public.billing_creditaccount
-  set last_at = a.last_at, last_seq = a.last_seq, last_hash = a.last_hash, unreserved_nano = a.unreserved_nano, held_nano = a.held_nano,
-      debt_nano = a.debt_nano, reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause
-  where organization_id = a.organization_id
-$$;
+  set state = a.state, last_at = a.last_at, last_seq = a.last_seq, last_hash = a.last_hash,
+    unreserved_nano = a.unreserved_nano, held_nano = a.held_nano, debt_nano = a.debt_nano,
+    reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause, exhausted_at = a.exhausted_at
+  where organization_id = a.organization_id;
+end $$;

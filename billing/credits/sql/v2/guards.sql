@@ -15,6 +15,21 @@ for each row execute function public.credits__refuse_change();
 create trigger charge_not_truncated before truncate on public.billing_charge
 for each statement execute function public.credits__refuse_change();
 
+create trigger reversal_immutable before update or delete on public.billing_reversal
+for each row execute function public.credits__refuse_change();
+create trigger reversal_not_truncated before truncate on public.billing_reversal
+for each statement execute function public.credits__refuse_change();
+
+create trigger adjustment_immutable before update or delete on public.billing_debitadjustment
+for each row execute function public.credits__refuse_change();
+create trigger adjustment_not_truncated before truncate on public.billing_debitadjustment
+for each statement execute function public.credits__refuse_change();
+
+create trigger take_back_immutable before update or delete on public.billing_takeback
+for each row execute function public.credits__refuse_change();
+create trigger take_back_not_truncated before truncate on public.billing_takeback
+for each statement execute function public.credits__refuse_change();
+
 create trigger price_immutable before update or delete on public.billing_price
 for each row execute function public.credits__refuse_change();
 create trigger price_not_truncated before truncate on public.billing_price
@@ -61,3 +76,22 @@ create trigger lot_update_guarded
 before update of id, organization_id, kind, granted_nano, effective_at, expires_at, purchase_id, label, reason, actor_id,
   grant_key
 on public.billing_creditlot for each row execute function public.credits__guard_lot();
+
+-- Charges, holds and entries have no foreign keys: on tables that are partitioned by organization there could be none to
+-- an id alone, and each costs a look-up for every row. What they point to can't go away instead.
+create trigger account_kept before delete on public.billing_creditaccount
+for each row execute function public.credits__refuse_change();
+create trigger account_not_truncated before truncate on public.billing_creditaccount
+for each statement execute function public.credits__refuse_change();
+create trigger hold_kept before delete on public.billing_hold
+for each row execute function public.credits__refuse_change();
+create trigger hold_not_truncated before truncate on public.billing_hold
+for each statement execute function public.credits__refuse_change();
+create trigger lot_not_truncated before truncate on public.billing_creditlot
+for each statement execute function public.credits__refuse_change();
+create trigger unpriced_usage_kept before delete on public.billing_unpricedusage
+for each row execute function public.credits__refuse_change();
+create trigger priced_model_kept before delete on public.billing_pricedmodel
+for each row execute function public.credits__refuse_change();
+create trigger price_version_not_truncated before truncate on public.billing_priceversion
+for each statement execute function public.credits__refuse_change();

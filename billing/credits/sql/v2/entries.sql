@@ -1,0 +1,91 @@
+-- What the hash of an entry covers, as bytes. Built from binary forms only: no session setting (DateStyle, TimeZone,
+-- extra_float_digits, client encoding) changes a byte of it. An absent id and the id 0 give different bytes. The entry
+-- that grants a lot covers the lot's terms too (p_terms): nothing else would know the end of a lot that was given.
+create function public.credits__entry_bytes(
+  p_organization bigint, p_seq bigint, p_kind text, p_lot bigint, p_amount bigint,
+  p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
+  p_booked_at timestamptz, p_balance bigint, p_terms bytea
+) returns bytea
+language sql immutable as $$
+  select int8send(p_organization) || int8send(p_seq)
+    || int4send(length(p_kind)) || convert_to(p_kind, 'UTF8')
+    || coalesce(int4send(1) || int8send(p_lot), int4send(0)) || int8send(p_amount)
+    || int4send(length(p_cause_kind)) || convert_to(p_cause_kind, 'UTF8') || int8send(p_cause_id)
+    || coalesce(int4send(1) || int8send(p_actor), int4send(0))
+    || timestamptz_send(p_value_at) || timestamptz_send(p_booked_at) || int8send(p_balance)
+    || coalesce(p_terms, ''::bytea) || coalesce(int8send(p_reverses), ''::bytea)
+$$;
+
+-- The hash of an entry covers the hash before it. As a window aggregate, for many entries at once: the first follows
+-- p_start.
+create function public.credits__chain_step(p_previous bytea, p_entry bytea, p_start bytea) returns bytea
+language plpgsql immutable as $$
+begin
+  return sha256(coalesce(p_previous, p_start) || p_entry);
+end $$;
+
+create aggregate public.credits__chain(p_entry bytea, p_start bytea) (
+  sfunc = public.credits__chain_step, stype = bytea
+);
+
+-- What a lot was granted as. Its label and reason are left out: a person may be named there, and must be erasable.
+create function public.credits__lot_terms(l public.billing_creditlot) returns bytea
+language sql immutable as $$
+  select int4send(length(l.kind)) || convert_to(l.kind, 'UTF8') || int8send(l.granted_nano)
+    || timestamptz_send(l.effective_at) || timestamptz_send(l.expires_at)
+$$;
+
+-- Inserts an entry. The caller has changed the account's sums already and holds its lock; the account comes back with
+-- its new head. Entries are inserted here and just below, and nowhere else.
+create function public.credits__append(
+  a public.billing_creditaccount, p_kind text, p_lot bigint, p_amount bigint, p_cause_kind text, p_cause_id bigint,
+  p_actor bigint, p_value_at timestamptz, p_booked_at timestamptz, p_terms bytea default null,
+  p_reverses bigint default null
+) returns public.billing_creditaccount
+language plpgsql as $$
+declare
+  v_balance bigint := a.unreserved_nano + a.held_nano - a.debt_nano;
+begin
+  a.last_seq := a.last_seq + 1;
+  a.last_hash := sha256(a.last_hash || public.credits__entry_bytes(a.organization_id, a.last_seq, p_kind, p_lot, p_amount,
+    p_cause_kind, p_cause_id, p_reverses, p_actor, p_value_at, p_booked_at, v_balance, p_terms));
+  insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
+    reverses_seq, actor_id, value_at, booked_at, balance_after_nano, hash)
+  values (a.organization_id, a.last_seq, p_kind, p_lot, p_amount, p_cause_kind, p_cause_id,
+    p_reverses, p_actor, p_value_at, p_booked_at, v_balance, a.last_hash);
+  return a;
+end $$;
+
+-- Inserts what single calls would have, one after the other, for charges that one lot pays. The sums are changed here.
+create function public.credits__append_burns(
+  a public.billing_creditaccount, p_lot bigint, p_charge_ids bigint[], p_amounts bigint[], p_at timestamptz
+) returns public.billing_creditaccount
+language plpgsql as $$
+declare
+  v_total bigint;
+begin
+  with burned as (
+    select b.n, b.charge_id, b.amount, a.last_seq + row_number() over w as seq,
+      (a.unreserved_nano + a.held_nano - a.debt_nano - sum(b.amount) over w)::bigint as balance
+    from unnest(p_charge_ids, p_amounts) with ordinality as b(charge_id, amount, n)
+    where b.amount > 0
+    window w as (order by b.n)
+  ),
+  chained as (
+    select b.*, public.credits__chain(public.credits__entry_bytes(a.organization_id, b.seq, 'burn', p_lot, -b.amount,
+      'charge', b.charge_id, null, null, p_at, p_at, b.balance, null), a.last_hash) over (order by b.seq) as hash
+    from burned b
+  ),
+  inserted as (
+    insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
+      value_at, booked_at, balance_after_nano, hash)
+    select a.organization_id, seq, 'burn', p_lot, -amount, 'charge', charge_id, p_at, p_at, balance, hash
+    from chained order by seq
+    returning seq, hash, amount_nano
+  )
+  select max(seq), (array_agg(hash order by seq desc))[1], -sum(amount_nano)
+  into a.last_seq, a.last_hash, v_total
+  from inserted;
+  a.unreserved_nano := a.unreserved_nano - v_total;
+  return a;
+end $$;

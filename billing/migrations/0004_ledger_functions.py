@@ -1,0 +1,30 @@
+from django.db import migrations
+
+from billing.credits.sql import FILES, read
+
+DROP = """
+DO $$
+DECLARE f record;
+BEGIN
+  FOR f IN SELECT tgname, tgrelid::regclass AS on_table FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE p.proname LIKE 'credits\\_\\_%' AND NOT t.tgisinternal
+  LOOP EXECUTE format('DROP TRIGGER %I ON %s', f.tgname, f.on_table); END LOOP;
+  FOR f IN SELECT oid::regprocedure AS name FROM pg_proc WHERE proname LIKE 'credits\\_%' AND pronamespace = 'public'::regnamespace
+  LOOP EXECUTE format('DROP FUNCTION IF EXISTS %s CASCADE', f.name); END LOOP;
+  DROP TYPE IF EXISTS public.credits_result;
+END $$;
+"""
+# What was used before there were days to add it to.
+FILL = "SELECT public.credits_rebuild_usage_days(id) FROM public.accounts_organization"
+
+
+class Migration(migrations.Migration):
+    """Install the functions of the ledger, version 2, in place of whatever version stands."""
+
+    dependencies = [("billing", "0003_corrections_and_usage_days")]
+
+    operations = [
+        migrations.RunSQL([(DROP, None)], migrations.RunSQL.noop),
+        migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], DROP),
+        migrations.RunSQL([(FILL, None)], migrations.RunSQL.noop),
+    ]
