@@ -7,7 +7,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import django
@@ -217,7 +217,7 @@ def sweep(order: Order) -> Answer:
     with Transactions() as transactions:
         started_at = time.perf_counter_ns()
         while _is_anything_due(at):
-            expiry.book_due(at=at)
+            expiry.book_due()
         microseconds = (time.perf_counter_ns() - started_at) // 1_000
     return {
         "count": order["lots"],
@@ -227,7 +227,7 @@ def sweep(order: Order) -> Answer:
     }
 
 
-def _is_anything_due(at: object) -> bool:
+def _is_anything_due(at: datetime) -> bool:
     from django.db import connection
 
     with connection.cursor() as cursor:

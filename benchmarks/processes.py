@@ -34,12 +34,11 @@ class Worker:
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def check_durability(self) -> dict[str, str]:
-        """Wait until it is ready. Its session must be durable; returns what the database said."""
+    def check_durability(self) -> None:
+        """Wait until it is ready. Its session must be durable by what the database says."""
         durability: dict[str, str] = self.answer()["durability"]
         if durability != DURABLE:
             raise SystemExit(f"{self._name} is not measured with durable settings: {durability}")
-        return durability
 
     def begin(self, order: Order) -> None:
         """Give an order, without waiting for its end."""

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,7 +44,6 @@ class Stage:
     def __init__(self, bench: Bench, sizes: Sizes, *, seed: int, stack: contextlib.ExitStack) -> None:
         self.bench = bench
         self.sizes = sizes
-        self.durability: dict[str, str] = {}
         self._stack = stack
         self._seed = seed
         # The same seed twice would repeat the keys, and a repeated charge is no charge.
@@ -56,33 +55,38 @@ class Stage:
         self._stack.callback(self.bench.drop, name)
         return name
 
-    def worker(self, command: list[str], *, environment: Mapping[str, str]) -> Worker:
-        """A process that goes with the scene, ready and with a durable session."""
-        worker = Worker(command, environment=environment)
-        self._stack.callback(worker.end)
-        self.durability = worker.check_durability()
-        return worker
+    def workers(self, commands: Sequence[list[str]], *, environment: Mapping[str, str]) -> list[Worker]:
+        """Processes that go with the scene, ready and with durable sessions."""
+        started = [Worker(command, environment=environment) for command in commands]
+        for worker in started:
+            self._stack.callback(worker.end)
+        for worker in started:
+            worker.check_durability()
+        return started
 
-    def product(self, database: str) -> Worker:
-        """A client of the product."""
-        command = python("client", f"{self._seed}-{next(self._seeds)}")
-        return self.worker(command, environment=self.bench.environment(database))
+    def product(self, database: str, *, count: int = 1) -> list[Worker]:
+        """Clients of the product."""
+        commands = [python("client", f"{self._seed}-{next(self._seeds)}") for _ in range(count)]
+        return self.workers(commands, environment=self.bench.environment(database))
 
-    def peer(self, module: str, database: str, *, interpreter: str) -> Worker:
-        """A client of another ledger, as the owner of its own database."""
+    def peer(self, module: str, database: str, *, interpreter: str = sys.executable, count: int = 1) -> list[Worker]:
+        """Clients of another ledger, as the owner of its own database."""
         address = self.bench.server.owner_url(database)
-        command = python(module, f"{self._seed}-{next(self._seeds)}", address, interpreter=interpreter)
+        commands = [
+            python(module, f"{self._seed}-{next(self._seeds)}", address, interpreter=interpreter) for _ in range(count)
+        ]
         inherited = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
-        return self.worker(command, environment=inherited)
+        return self.workers(commands, environment=inherited)
 
-    def establish(self, database: str, *, lots: int, charges: int, slug: str = "bench") -> int:
-        """An organization that the shipped calls made, by a process that ends with it."""
-        worker = Worker(python("client", slug), environment=self.bench.environment(database))
+    def establish(self, database: str, *, lots: int, charges: int, slugs: Sequence[str] = ("bench",)) -> list[int]:
+        """Organizations that the shipped calls made, by a process that ends with it. Returns their ids."""
+        worker = Worker(python("client", "establish"), environment=self.bench.environment(database))
         try:
             worker.check_durability()
-            return int(worker.ask("establish", slug=slug, lots=lots, charges=charges)["organization_id"])
+            answers = [worker.ask("establish", slug=slug, lots=lots, charges=charges) for slug in slugs]
         finally:
             worker.end()
+        return [int(answer["organization_id"]) for answer in answers]
 
     def pgbench(self, script: str, database: str, *, clients: int, milliseconds: int | None = None) -> Side:
         """A side that pgbench drives."""
@@ -110,7 +114,7 @@ def hot(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     """One organization in use, and everything that is compared with a charge on it."""
     sizes = stage.sizes
     database = stage.database("hot")
-    organization = stage.establish(database, lots=sizes.lots, charges=sizes.charges)
+    (organization,) = stage.establish(database, lots=sizes.lots, charges=sizes.charges)
     both = (organization, organization)
     stage.bench.build_floor(database, accounts=1, charges=sizes.charges)
     stage.bench.write_function_script(database, organizations=both)
@@ -120,7 +124,7 @@ def hot(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     for side in PEERS.keys() & wanted:
         sides[side] = _peer(stage, side)
     stage.bench.settle(database)
-    clients = [stage.product(database) for _ in range(CLIENTS)]
+    clients = stage.product(database, count=CLIENTS)
     half = max(1, sizes.milliseconds // 2)
     for count in (1, CLIENTS):
         sides[f"floor_hot_c{count}"] = stage.pgbench("floor", database, clients=count)
@@ -133,7 +137,7 @@ def hot(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
 
 def _naive_orm(stage: Stage) -> Side:
     database = stage.database("naive_orm", template="template0")
-    clients = [stage.peer("naive_orm", database, interpreter=sys.executable) for _ in range(CLIENTS)]
+    clients = stage.peer("naive_orm", database, count=CLIENTS)
     account = clients[0].ask("establish", lots=stage.sizes.lots, charges=stage.sizes.charges)["account_id"]
     stage.bench.settle(database)
     order = {"operation": "charge", "milliseconds": stage.sizes.milliseconds, "account": account}
@@ -148,7 +152,7 @@ def peers_interpreter() -> Path:
 def _peer(stage: Stage, side: str) -> Side:
     module = PEERS[side]
     database = stage.database(module, template="template0")
-    client = stage.peer(module, database, interpreter=str(peers_interpreter()))
+    (client,) = stage.peer(module, database, interpreter=str(peers_interpreter()))
     # Of its own past it gets little: hordak sums all of it for each charge, and would only look worse.
     established = client.ask("establish", lots=stage.sizes.lots, charges=min(100, stage.sizes.charges))
     stage.bench.settle(database)
@@ -162,13 +166,13 @@ def wide(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     sizes = stage.sizes
     database = stage.database("wide")
     each = max(1, sizes.charges // sizes.organizations)
-    organization = stage.establish(database, lots=sizes.lots, charges=each)
+    (organization,) = stage.establish(database, lots=sizes.lots, charges=each)
     with stage.bench.superuser(database) as superuser:
         organizations = fill.add_organizations(superuser, organization, sizes.organizations - 1)
     stage.bench.build_floor(database, accounts=sizes.organizations, charges=each * sizes.organizations)
     stage.bench.write_function_script(database, organizations=organizations)
     stage.bench.settle(database)
-    clients = [stage.product(database) for _ in range(CLIENTS)]
+    clients = stage.product(database, count=CLIENTS)
     half = max(1, sizes.milliseconds // 2)
     yield {
         f"floor_wide_c{CLIENTS}": stage.pgbench("floor", database, clients=CLIENTS),
@@ -182,12 +186,11 @@ def lots(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     """One organization with few open lots, and one with many."""
     sizes = stage.sizes
     database = stage.database("lots")
-    few = stage.establish(database, lots=sizes.lots, charges=100, slug="few")
-    many = stage.establish(database, lots=sizes.lots, charges=100, slug="many")
+    few, many = stage.establish(database, lots=sizes.lots, charges=100, slugs=("few", "many"))
     with stage.bench.superuser(database) as superuser:
         fill.add_lots(superuser, many, sizes.many_lots - sizes.lots)
     stage.bench.settle(database)
-    client = [stage.product(database)]
+    client = stage.product(database)
     yield {
         "charge_lots_few": stage.repeated(client, "charge", organizations=(few, few)),
         "charge_lots_many": stage.repeated(client, "charge", organizations=(many, many)),
@@ -199,16 +202,14 @@ def entries(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     """One organization with a short history, and one with a long one; both cover the same thirty days."""
     sizes = stage.sizes
     database = stage.database("entries")
-    organizations = {}
-    for name, count in (("few", sizes.few_entries), ("many", sizes.many_entries)):
-        organization = stage.establish(database, lots=sizes.lots, charges=1, slug=name)
-        with stage.bench.superuser(database) as superuser:
-            fill.add_charges(superuser, organization, count - sizes.lots - 1)
-        organizations[name] = (organization, organization)
+    few, many = stage.establish(database, lots=sizes.lots, charges=1, slugs=("few", "many"))
+    with stage.bench.superuser(database) as superuser:
+        fill.add_charges(superuser, few, sizes.few_entries - sizes.lots - 1)
+        fill.add_charges(superuser, many, sizes.many_entries - sizes.lots - 1)
     stage.bench.settle(database)
-    client = [stage.product(database)]
+    client = stage.product(database)
     sides: dict[str, Side] = {}
-    for name, both in organizations.items():
+    for name, both in (("few", (few, few)), ("many", (many, many))):
         sides[f"charge_entries_{name}"] = stage.repeated(client, "charge", organizations=both)
         for read in READS:
             short = max(1, sizes.milliseconds // 4)
@@ -221,13 +222,13 @@ def expiry(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     """Many lots of many organizations, of which some end: all in one organization, or one in each."""
     sizes = stage.sizes
     database = stage.database("expiry")
-    organization = stage.establish(database, lots=1, charges=0)
+    (organization,) = stage.establish(database, lots=1, charges=0)
     with stage.bench.superuser(database) as superuser:
         # Each round lets other lots of the first organization end, and so does the round that warms up.
         organizations = fill.add_organizations(superuser, organization, sizes.due_lots - 1)
         fill.spread_lots(superuser, organizations, first_has=sizes.due_lots * (sizes.rounds + 1), total=sizes.all_lots)
     stage.bench.settle(database)
-    client = stage.product(database)
+    (client,) = stage.product(database)
     in_one = f"SELECT id FROM billing_creditlot WHERE is_open AND organization_id = {organization} ORDER BY id"
     in_each = "SELECT min(id) FROM billing_creditlot WHERE is_open GROUP BY organization_id ORDER BY 1"
 
