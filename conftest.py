@@ -27,6 +27,15 @@ KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the proofs of the ledger run (billing/tests/proof): seconds by default, as long as wanted otherwise."""
+    group = parser.getgroup("proof", "proofs of the ledger")
+    group.addoption("--histories", type=int, default=10, help="histories that the model predicts")
+    group.addoption("--steps", type=int, default=30, help="steps of each history")
+    group.addoption("--concurrent-histories", type=int, default=3, help="concurrent histories that are linearized")
+    group.addoption("--seed", type=int, default=None, help="tell the same histories again")
+
+
 def pytest_configure() -> None:
     """Hash passwords cheaply; argon2 would be most of the time of every test that logs in."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
