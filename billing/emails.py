@@ -92,7 +92,7 @@ def _send(template: str, purchase: Purchase, more: Mapping[str, Any]) -> None:
 
 def _spending(organization: Organization, *, at: datetime, available_nano: int) -> dict[str, str]:
     """What a day of use costs, by the last seven, and how long the credit lasts at that. Empty without use."""
-    week_nano = queries.cost_nano(organization_id=organization.pk, start=at - timedelta(days=7), end=at)
+    week_nano = queries.recent_cost_nano(organization_id=organization.pk, at=at, days=7)
     if week_nano <= 0:
         return {"a_day": "", "lasts_until": ""}
     seconds = max(available_nano, 0) * 7 * 24 * 3600 // week_nano

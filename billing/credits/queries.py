@@ -1,13 +1,23 @@
 """What pages and the gate read about credits. Nothing here writes or locks."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
 from django.db import connection
 
-from billing.models import CreditLot
+from billing.models import TokenClass
+
+DAY_SECONDS: Final = 86_400
+# The classes that days of usage have a column for, in the order in which they are read.
+_KNOWN_CLASSES: Final = (
+    TokenClass.INPUT.value,
+    TokenClass.CACHE_WRITE.value,
+    TokenClass.CACHE_READ.value,
+    TokenClass.OUTPUT.value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +68,20 @@ class LotLine:
 class UsageLine:
     """Usage of one model on one day (UTC): requests, units by token class, cost in nano-USD."""
 
-    day: Any
+    day: date
     model_slug: str
     model_name: str
     requests: int
     quantities: dict[str, int]
+    cost_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLine:
+    """Usage of one of the customer's keys, as the gateway named it; empty where it named none."""
+
+    key_ref: str
+    requests: int
     cost_nano: int
 
 
@@ -165,48 +184,91 @@ def ended_lots(*, organization_id: int, at: datetime, before_id: int | None = No
 
 
 _USAGE = """
-  select (c.started_at at time zone 'UTC')::date as day, m.slug, m.name, count(distinct c.id),
-    q.key, sum(q.value::bigint)::bigint
-  from billing_charge c
-  join billing_priceversion v on v.id = c.price_version_id
-  join billing_pricedmodel m on m.id = v.priced_model_id
-  cross join lateral jsonb_each_text(c.quantities) q
-  where c.organization_id = %s and c.started_at >= %s and c.started_at < %s
-  group by 1, 2, 3, 5
+  select d.day, m.slug, m.name, sum(d.requests)::bigint, sum(d.input_units)::bigint, sum(d.cache_write_units)::bigint,
+    sum(d.cache_read_units)::bigint, sum(d.output_units)::bigint,
+    coalesce(array_agg(d.other_units) filter (where d.other_units <> '{}'), '{}'),
+    sum(d.amount_nano - d.reversed_nano)::bigint
+  from billing_usageday d join billing_pricedmodel m on m.id = d.priced_model_id
+  where d.organization_id = %(organization_id)s and d.day between %(first)s and %(last)s
+    and (%(surface)s::text is null or d.surface = %(surface)s)
+  group by d.day, m.slug, m.name
+  order by d.day, m.slug
 """
 
-_COST = """
-  select (c.started_at at time zone 'UTC')::date as day, m.slug, m.name, count(*), sum(c.amount_nano)::bigint
-  from billing_charge c
-  join billing_priceversion v on v.id = c.price_version_id
-  join billing_pricedmodel m on m.id = v.priced_model_id
-  where c.organization_id = %s and c.started_at >= %s and c.started_at < %s
-  group by 1, 2, 3
-  order by 1, 2
+_USAGE_BY_KEY = """
+  select d.key_ref, sum(d.requests)::bigint, sum(d.amount_nano - d.reversed_nano)::bigint as nano
+  from billing_usageday d
+  where d.organization_id = %(organization_id)s and d.day between %(first)s and %(last)s
+    and (%(surface)s::text is null or d.surface = %(surface)s)
+  group by d.key_ref
+  order by nano desc, d.key_ref
+  limit %(limit)s
 """
 
 
-def usage_by_day_and_model(*, organization_id: int, start: datetime, end: datetime) -> list[UsageLine]:
-    """What was used in ``[start, end)``, by the day (UTC) on which requests began and by model."""
+def usage_by_day_and_model(
+    *, organization_id: int, start: datetime, end: datetime, surface: str | None = None
+) -> list[UsageLine]:
+    """What was used on the days (UTC) that ``[start, end)`` touches, by the day on which requests began and by model.
+
+    Whole days, read from their sums: however much was used, a day costs the same to read.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_USAGE, [organization_id, start, end])
-        quantities: dict[tuple[Any, str], dict[str, int]] = {}
-        for day, slug, _name, _count, token_class, units in cursor.fetchall():
-            quantities.setdefault((day, slug), {})[token_class] = units
-        cursor.execute(_COST, [organization_id, start, end])
+        cursor.execute(_USAGE, _days(organization_id, start, end) | {"surface": surface})
         return [
-            UsageLine(day, slug, name, requests, quantities.get((day, slug), {}), cost_nano)
-            for day, slug, name, requests, cost_nano in cursor.fetchall()
+            UsageLine(day, slug, name, requests, _quantities(known, others), nano)
+            for day, slug, name, requests, *known, others, nano in cursor.fetchall()
         ]
 
 
+def usage_by_key(
+    *, organization_id: int, start: datetime, end: datetime, surface: str | None = None, limit: int = 20
+) -> list[KeyLine]:
+    """The same by the name of the customer's key, the most expensive ``limit`` of them first."""
+    with connection.cursor() as cursor:
+        cursor.execute(_USAGE_BY_KEY, _days(organization_id, start, end) | {"surface": surface, "limit": limit})
+        return [KeyLine(*row) for row in cursor.fetchall()]
+
+
 def cost_nano(*, organization_id: int, start: datetime, end: datetime) -> int:
-    """What usage that began in ``[start, end)`` cost."""
+    """What usage cost that began on the days (UTC) that ``[start, end)`` touches, less what was given back of it."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "select coalesce(sum(amount_nano), 0)::bigint from billing_charge"
-            " where organization_id = %s and started_at >= %s and started_at < %s",
-            [organization_id, start, end],
+            "select coalesce(sum(amount_nano - reversed_nano), 0)::bigint from billing_usageday"
+            " where organization_id = %(organization_id)s and day between %(first)s and %(last)s",
+            _days(organization_id, start, end),
         )
         (total,) = cursor.fetchone()
     return int(total)
+
+
+def recent_cost_nano(*, organization_id: int, at: datetime, days: int) -> int:
+    """About what usage of the last ``days`` times 24 hours cost: of the oldest day, the part that is within them.
+
+    For estimates. Nothing is known of the hours of a day, so its usage is taken as spread evenly.
+    """
+    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    seconds_left = DAY_SECONDS - (at - day) // timedelta(seconds=1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select coalesce(sum(amount_nano - reversed_nano) filter (where day > %(oldest)s), 0)::bigint,"
+            " coalesce(sum(amount_nano - reversed_nano) filter (where day = %(oldest)s), 0)::bigint"
+            " from billing_usageday where organization_id = %(organization_id)s and day >= %(oldest)s",
+            {"organization_id": organization_id, "oldest": (day - timedelta(days=days)).date()},
+        )
+        newer_nano, oldest_nano = cursor.fetchone()
+    return int(newer_nano + oldest_nano * seconds_left // DAY_SECONDS)
+
+
+def _days(organization_id: int, start: datetime, end: datetime) -> dict[str, Any]:
+    last = (end - timedelta(microseconds=1)).astimezone(UTC).date()
+    return {"organization_id": organization_id, "first": start.astimezone(UTC).date(), "last": last}
+
+
+def _quantities(known: Sequence[int], others: Sequence[str]) -> dict[str, int]:
+    """Units by token class, without classes that were not used."""
+    units = dict(zip(_KNOWN_CLASSES, known, strict=True))
+    for other in others:
+        for token_class, count in json.loads(other).items():
+            units[token_class] = units.get(token_class, 0) + count
+    return {token_class: count for token_class, count in units.items() if count}

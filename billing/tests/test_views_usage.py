@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Organization
 from accounts.permissions import Role
 from accounts.tests import cast
-from billing.credits import metering, prices
+from billing.credits import ledger, metering, prices, queries
 from billing.tests.pages import Pages, text_of
 
 NOW = datetime.now(UTC)
@@ -37,15 +37,19 @@ def pages(organization):
     return Pages(cast.member(organization, role=Role.DEVELOPER).user, slug=organization.slug)
 
 
-def use(organization, *, model="model-0", at=None, **quantities):
+def use(organization, *, model="model-0", at=None, surface="api", key_ref="", **quantities):
+    return report(organization, model=model, at=at, surface=surface, key_ref=key_ref, **quantities).amount_nano
+
+
+def report(organization, *, model="model-0", at=None, surface="api", key_ref="", **quantities):
     result = metering.report_usage(
         organization_id=organization.pk,
         key=str(uuid4()),
-        usage=metering.Usage(model=model, quantities=quantities or {"input": 1_000}),
+        usage=metering.Usage(model=model, quantities=quantities or {"input": 1_000}, surface=surface, key_ref=key_ref),
         occurred_at=at,
     )
     assert result.outcome == "charged", result
-    return result.amount_nano
+    return result
 
 
 def test_an_empty_month_says_so(pages):
@@ -130,3 +134,75 @@ def test_the_number_of_queries_does_not_grow(pages, organization, django_assert_
             use(organization, model=f"model-{place}", at=NOW - timedelta(days=day), input=10, output=3)
     with django_assert_num_queries(len(before)):
         pages.get("usage")
+
+
+def test_one_surface_can_be_looked_at_alone(pages, organization):
+    api_nano = use(organization)
+    code_nano = use(organization, model="model-3", surface="claude_code")
+    assert pages.get("usage").context["cost_nano"] == api_nano + code_nano
+    context = pages.get("usage", "?surface=claude_code").context
+    assert context["cost_nano"] == code_nano
+    assert [row.name for row in context["rows"]] == ["Model 3"]
+    assert "Workbench was not used in this month" in text_of(pages.get("usage", "?surface=workbench"))
+
+
+@pytest.mark.parametrize("surface", ["nowhere", "API", "%00", "api%20"])
+def test_what_is_no_surface_is_not_there(pages, surface):
+    assert pages.get("usage", f"?surface={surface}").status_code == 404
+
+
+def test_case_077_what_keys_models_and_days_cost_adds_up_to_the_total(pages, organization):
+    for place in range(25):
+        use(organization, model=f"model-{place % 6}", key_ref=f"key-{place}", input=1_001 + place, output=7)
+    use(organization, input=3)
+    context = pages.get("usage").context
+    assert len(context["keys"]) == 21
+    assert context["keys"][-1].name == "Other keys"
+    for lines in (context["keys"], context["rows"], context["chart"].days, context["chart"].series):
+        assert sum(line.cost_nano for line in lines) == context["cost_nano"]
+    for lines in (context["keys"], context["rows"], context["chart"].days):
+        assert sum(line.requests for line in lines) == context["requests"] == 26
+    assert [row.share_permille >= 0 for row in context["keys"]] == [True] * 21
+
+
+def test_without_named_keys_there_is_no_list_of_keys(pages, organization):
+    use(organization)
+    response = pages.get("usage")
+    assert response.context["keys"] == []
+    assert "By key" not in text_of(response)
+
+
+def test_a_keys_name_is_text(pages, organization):
+    use(organization, key_ref="<b>key</b>")
+    assert "&lt;b&gt;key&lt;/b&gt;" in pages.get("usage").content.decode()
+
+
+def test_a_charge_that_was_given_back_costs_nothing_on_its_day(pages, organization):
+    kept_nano = use(organization)
+    charge_id = report(organization, model="model-5").charge_id
+    ledger.reverse(
+        organization_id=organization.pk,
+        cause_kind="charge",
+        cause_id=charge_id,
+        key=uuid4(),
+        reason="test",
+        actor_id=None,
+    )
+    context = pages.get("usage").context
+    assert context["cost_nano"] == kept_nano
+    assert context["requests"] == 2
+
+
+def test_the_cost_of_the_last_days_takes_its_part_of_the_oldest(organization):
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    today, recent, oldest = (
+        use(organization, at=day - timedelta(days=back), input=1_000 * (back + 1)) for back in (0, 3, 7)
+    )
+    use(organization, at=day - timedelta(days=8))
+
+    def cost(at):
+        return queries.recent_cost_nano(organization_id=organization.pk, at=at, days=7)
+
+    assert cost(day) == today + recent + oldest
+    assert cost(day + timedelta(hours=6)) == today + recent + oldest * 3 // 4
+    assert cost(day + timedelta(hours=23, minutes=59, seconds=59)) == today + recent + oldest // 86_400

@@ -101,7 +101,7 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
         "shown_available_nano": max(summary.available_nano, 0),
         "outlook": outlook(
             lots,
-            used_nano=queries.cost_nano(organization_id=organization.pk, start=at - LOOK_BACK, end=at),
+            used_nano=queries.recent_cost_nano(organization_id=organization.pk, at=at, days=LOOK_BACK.days),
             at=at,
         ),
         "purchase_minimum_cents": settings.PURCHASE_MINIMUM_CENTS,

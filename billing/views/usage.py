@@ -1,8 +1,12 @@
-"""Usage and cost of one month, by day and by model. Days and months are UTC's, as prices and expiry are."""
+"""Usage and cost of one month, by day, model and key, of all surfaces or of one.
+
+Days and months are UTC's, as prices and expiry are. All figures come from the sums of whole days.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
@@ -13,22 +17,24 @@ from accounts.access import MemberRequest, requires
 from accounts.models import Organization
 from accounts.permissions import Permission
 from billing.credits import queries
-from billing.credits.queries import UsageLine
+from billing.credits.queries import KeyLine, UsageLine
 from billing.forms import month_from_text
-from billing.models import TokenClass
+from billing.models import Surface, TokenClass
 from billing.views.charts import series_of, usage_chart
 
 # Usage may be reported this long after it happened, so an organization may have some from before it was made.
 REPORTED_LATE = timedelta(days=35)
 MONTHS_LISTED = 24
+KEYS_LISTED = 20
 
-# In the order of their columns. A class that the price list added comes after them, under its own name.
+# In the order of their columns. Other classes come after them, under the names of the price list.
 _CLASS_HEADINGS = {
     TokenClass.INPUT.value: "Input",
     TokenClass.CACHE_WRITE.value: "Cache written",
     TokenClass.CACHE_READ.value: "Cache read",
     TokenClass.OUTPUT.value: "Output",
 }
+_LABELS = dict(TokenClass.choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,16 @@ class Month:
     first_day: date
 
 
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """One key's month. Without a name it is what the gateway reported without a key."""
+
+    name: str
+    requests: int
+    share_permille: int
+    cost_nano: int
+
+
 @requires(Permission.USAGE_VIEW)
 @require_safe
 def usage(request: MemberRequest, organization: Organization) -> HttpResponse:
@@ -62,8 +78,13 @@ def usage(request: MemberRequest, organization: Organization) -> HttpResponse:
     start = month_from_text(asked) if asked else this_month
     if start is None or not first_month <= start <= this_month:
         raise Http404
+    surface = request.GET.get("surface", "")
+    if surface and surface not in Surface.values:
+        raise Http404
     end = _next_month(start)
-    lines = queries.usage_by_day_and_model(organization_id=organization.pk, start=start, end=end)
+    asked_for: dict[str, Any] = {"organization_id": organization.pk, "start": start, "end": end}
+    lines = queries.usage_by_day_and_model(**asked_for, surface=surface or None)
+    keys = queries.usage_by_key(**asked_for, surface=surface or None, limit=KEYS_LISTED)
     months = _months(first_month, this_month)
     values = [month.value for month in months]
     chosen = start.strftime("%Y-%m")
@@ -78,6 +99,10 @@ def usage(request: MemberRequest, organization: Organization) -> HttpResponse:
         "months": months if chosen in values else [*months, Month(chosen, start.date())],
         "older_month": older.strftime("%Y-%m") if older >= first_month else "",
         "newer_month": end.strftime("%Y-%m") if end <= this_month else "",
+        "surface": surface,
+        "surface_name": Surface(surface).label if surface else "",
+        "surfaces": Surface.choices,
+        "keys": _key_rows(keys, lines),
         **_figures(lines, start=start, end=end, today=now.astimezone(UTC).date()),
     }
     return render(request, "billing/usage.html", context)
@@ -103,9 +128,9 @@ def _figures(lines: Sequence[UsageLine], *, start: datetime, end: datetime, toda
     return {
         "cost_nano": cost_nano,
         "requests": requests,
-        "columns": [_CLASS_HEADINGS.get(column, column.replace("_", " ").capitalize()) for column in columns],
+        "columns": [_heading(column) for column in columns],
         "units": list(units.values()),
-        "figures": [(_CLASS_HEADINGS.get(column, column), count) for column, count in units.items()][:4],
+        "figures": [(_heading(column), count) for column, count in units.items()][:4],
         "rows": [
             _model_row(slug, name, cost, lines=lines, columns=columns, colours=colours, total_nano=cost_nano)
             for slug, (name, cost) in sorted(cost_by_model.items(), key=lambda item: (-item[1][1], item[0]))
@@ -136,9 +161,32 @@ def _model_row(
         colour=colours[slug],
         requests=sum(line.requests for line in own),
         units=[sum(line.quantities.get(column, 0) for line in own) for column in columns],
-        share_permille=cost_nano * 1_000 // total_nano if total_nano else 0,
+        share_permille=_permille(cost_nano, total_nano),
         cost_nano=cost_nano,
     )
+
+
+def _key_rows(keys: Sequence[KeyLine], lines: Sequence[UsageLine]) -> list[KeyRow]:
+    """The most expensive keys and, where there are more, all others in one row. Empty where no key was ever named."""
+    if not any(key.key_ref for key in keys):
+        return []
+    total_nano = sum(line.cost_nano for line in lines)
+    others = KeyRow(
+        name="Other keys",
+        requests=sum(line.requests for line in lines) - sum(key.requests for key in keys),
+        share_permille=_permille(total_nano - sum(key.cost_nano for key in keys), total_nano),
+        cost_nano=total_nano - sum(key.cost_nano for key in keys),
+    )
+    rows = [KeyRow(key.key_ref, key.requests, _permille(key.cost_nano, total_nano), key.cost_nano) for key in keys]
+    return [*rows, others] if others.requests else rows
+
+
+def _permille(part: int, whole: int) -> int:
+    return part * 1_000 // whole if whole else 0
+
+
+def _heading(token_class: str) -> str:
+    return _CLASS_HEADINGS.get(token_class) or _LABELS.get(token_class) or token_class.replace("_", " ").capitalize()
 
 
 def _columns(lines: Sequence[UsageLine]) -> list[str]:
