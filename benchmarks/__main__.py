@@ -124,7 +124,7 @@ def _report(chosen: tuple[Figure, ...], measured: Mapping[str, list[Measured]], 
     for side, values in measured.items():
         label = LABELS[side.partition("_")[0]]
         server_us, client_us = _processor(values, "server_nanoseconds"), _processor(values, "client_nanoseconds")
-        print(f"{label:<54} {side:<26} {rate(values):>9,} {_us(server_us):>8} {_us(client_us):>8}")
+        print(f"{label:<54} {side:<26} {int(rate(values)):>9,} {_us(server_us):>8} {_us(client_us):>8}")
     print("(server, client: processor time of one charge or read, in microseconds)\n")
     verdicts = [figure.judged(measured) for figure in chosen]
     print(f"{'figure':<54} {'':<26} {'ratio':>9} {'bound':>8} {'met':>8}")
@@ -142,8 +142,8 @@ def _print_lines(verdicts: list[Verdict], measured: Mapping[str, list[Measured]]
     for side, values in measured.items():
         line = {
             "side": side,
-            "per_second": rate(values),
-            "rounds": [value.per_second for value in values],
+            "per_second": decimals(rate(values)),
+            "rounds": [decimals(value.per_second) for value in values],
             "server_microseconds": _processor(values, "server_nanoseconds"),
             "client_microseconds": _processor(values, "client_nanoseconds"),
         }

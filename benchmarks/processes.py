@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 class Measured:
     """What one measurement gave. Processor times are for one charge (or read), where the system tells them."""
 
-    per_second: int
+    per_second: Fraction
     microseconds: int
     server_nanoseconds: int | None = None
     client_nanoseconds: int | None = None
@@ -82,7 +83,9 @@ def together(workers: Sequence[Worker], order: Order) -> Measured:
     answers = [worker.answer() for worker in workers]
     count = sum(answer["count"] for answer in answers)
     return Measured(
-        per_second=sum(answer["count"] * 1_000_000 // answer["microseconds"] for answer in answers),
+        per_second=sum(
+            (Fraction(answer["count"] * 1_000_000, answer["microseconds"]) for answer in answers), Fraction()
+        ),
         microseconds=max(answer["microseconds"] for answer in answers),
         server_nanoseconds=_each(answers, "server_nanoseconds", count),
         client_nanoseconds=_each(answers, "client_nanoseconds", count),

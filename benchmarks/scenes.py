@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -202,17 +203,24 @@ def entries(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
     """One organization with a short history, and one with a long one; both cover the same thirty days."""
     sizes = stage.sizes
     database = stage.database("entries")
-    few, many = stage.establish(database, lots=sizes.lots, charges=1, slugs=("few", "many"))
+    # Measuring makes entries too: each round charges a short history of its own, and reads have one to themselves.
+    slugs = ["many", "few", *(f"few-{number}" for number in range(sizes.rounds + 1))]
+    many, few, *fresh = stage.establish(database, lots=sizes.lots, charges=1, slugs=slugs)
     with stage.bench.superuser(database) as superuser:
-        fill.add_charges(superuser, few, sizes.few_entries - sizes.lots - 1)
         fill.add_charges(superuser, many, sizes.many_entries - sizes.lots - 1)
+        for organization in (few, *fresh):
+            fill.add_charges(superuser, organization, sizes.few_entries - sizes.lots - 1)
     stage.bench.settle(database)
     client = stage.product(database)
-    sides: dict[str, Side] = {}
-    for name, both in (("few", (few, few)), ("many", (many, many))):
-        sides[f"charge_entries_{name}"] = stage.repeated(client, "charge", organizations=both)
+    on_fresh = (stage.repeated(client, "charge", organizations=(one, one)) for one in fresh)
+    sides: dict[str, Side] = {
+        "charge_entries_few": lambda: next(on_fresh)(),
+        "charge_entries_many": stage.repeated(client, "charge", organizations=(many, many)),
+    }
+    short = max(1, sizes.milliseconds // 4)
+    for name, organization in (("few", few), ("many", many)):
         for read in READS:
-            short = max(1, sizes.milliseconds // 4)
+            both = (organization, organization)
             sides[f"{read}_{name}"] = stage.repeated(client, read, organizations=both, milliseconds=short)
     yield sides
 
@@ -239,7 +247,7 @@ def expiry(stage: Stage, wanted: Set[str]) -> Iterator[Sides]:
             superuser.execute("CHECKPOINT")
         answer = client.ask("sweep", lots=ended)
         return Measured(
-            per_second=ended * 1_000_000 // max(1, answer["microseconds"]),
+            per_second=Fraction(ended * 1_000_000, max(1, answer["microseconds"])),
             microseconds=answer["microseconds"],
             longest_microseconds=answer["longest_microseconds"],
         )

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import psycopg
@@ -117,7 +118,7 @@ class Bench:
         count = max(1, int(made.rpartition(": ")[2].partition("/")[0]))
         server = None if server_before is None or server_after is None else server_after - server_before
         return Measured(
-            per_second=int(words["tps"].partition(".")[0]),
+            per_second=Fraction(words["tps"].partition(" ")[0]),
             microseconds=milliseconds * 1_000,
             server_nanoseconds=None if server is None else server // count,
             client_nanoseconds=client // count,
