@@ -43,7 +43,7 @@ BEGIN
         SELECT p.oid::regprocedure AS signature, p.proname
         FROM pg_proc p
         JOIN pg_roles r ON r.oid = p.proowner
-        WHERE p.pronamespace = 'public'::regnamespace AND r.rolname = current_user AND p.prokind IN ('f', 'p')
+        WHERE p.pronamespace = 'public'::regnamespace AND r.rolname = current_user AND p.prokind IN ('f', 'p', 'a')
     LOOP
         EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM PUBLIC', routine.signature);
         IF starts_with(routine.proname, 'credits__') THEN

@@ -105,11 +105,17 @@ INVARIANTS = (
         "entries_are_in_time",
         "entries_fit_their_kind",
         "entries_have_their_cause",
+        "entries_are_undone_once",
+        "entries_are_undone_in_reverse",
         "accounts_exist",
         "account_sums_agree",
         "account_balance_is_the_books",
+        "exhausted_accounts_are_marked",
+        "credit_events_are_told",
         "debt_is_never_beside_credit",
+        "debt_is_never_overpaid",
         "debt_is_paid_in_pairs",
+        "debt_is_reopened_with_its_payments",
         "lots_keep_their_bounds",
         "lots_are_conserved",
         "lots_are_never_overdrawn",
@@ -119,6 +125,8 @@ INVARIANTS = (
         "paid_lots_end_on_the_anniversary",
         "lots_expire_at_their_end",
         "lots_are_spent_while_live",
+        "lots_are_taken_back_within_their_grant",
+        "returns_to_ended_lots_expire_at_once",
         "credit_is_spent_in_order",
         "holds_are_allocated",
         "holds_are_settled_once",
@@ -128,10 +136,16 @@ INVARIANTS = (
         "charges_equal_their_entries",
         "charges_cost_their_price",
         "charges_are_as_asked",
+        "usage_days_are_their_charges",
+        "unpriced_usage_is_charged_once",
+        "reversals_equal_their_entries",
+        "adjustments_equal_their_entries",
+        "take_backs_equal_their_entries",
         "availability_was_told_right",
         "prices_were_in_force",
         "keys_are_used_once",
         "nothing_crosses_organizations",
+        "nothing_is_orphaned",
         "purchases_that_succeeded_have_one_lot",
         "purchases_grant_what_was_paid",
         "purchases_have_one_state",
@@ -144,6 +158,7 @@ INVARIANTS = (
     ),
     *_database(
         "price_versions_do_not_overlap",
+        "rates_are_the_prices",
         "money_is_whole",
         "guards_stand",
         "constraints_stand",
@@ -165,6 +180,12 @@ _TABLES = {
     "hold": "billing_hold",
     "charge": "billing_charge",
     "entry": "billing_ledgerentry",
+    "reversal": "billing_reversal",
+    "adjustment": "billing_debitadjustment",
+    "take_back": "billing_takeback",
+    "usage_day": "billing_usageday",
+    "unpriced": "billing_unpricedusage",
+    "credit_event": "billing_creditevent",
     "purchase": "billing_purchase",
     "reload": "billing_autoreload",
 }
@@ -284,8 +305,13 @@ def _statement(invariant: Invariant, organization_id: int | None) -> str:
 
 @cache
 def _expected_schema() -> Mapping[str, list[str]]:
-    """What this release expects of the database: names of constraints, names and bodies of functions."""
-    functions = [function for name in (sql.CHECKS, *sql.FILES) for function in _FUNCTION.findall(sql.read(name))]
+    """What this release expects of the database: constraints, functions and aggregates, and the triggers that guard."""
+    texts = [sql.read(name) for name in (sql.CHECKS, *sql.FILES)]
+    functions = [function for text in texts for function in _FUNCTION.findall(text)]
+    functions += [
+        (name, " ".join(body.split()).replace("public.", "")) for text in texts for name, body in _AGGREGATE.findall(text)
+    ]
+    triggers = [trigger for text in texts for trigger in _TRIGGER.findall(text)]
     return {
         "constraint_names": [
             constraint.name
@@ -294,9 +320,18 @@ def _expected_schema() -> Mapping[str, list[str]]:
         ],
         "function_names": [name for name, _ in functions],
         "function_bodies": [body for _, body in functions],
+        "trigger_names": [name for name, _, _ in triggers],
+        "trigger_tables": [table for _, table, _ in triggers],
+        "trigger_functions": [function for _, _, function in triggers],
     }
 
 
 # A percent sign of format(), not of a parameter.
 _LITERAL_PERCENT = re.compile(r"%(?!\()")
 _FUNCTION = re.compile(r"^create (?:or replace )?function public\.(\w+)\(.*?\bas \$\$(.*?)\$\$", re.DOTALL | re.MULTILINE)
+_AGGREGATE = re.compile(r"^create aggregate public\.(\w+)\([^)]*\) \((.*?)\n\);", re.DOTALL | re.MULTILINE)
+_TRIGGER = re.compile(
+    r"^create trigger (\w+)\s+before [^;]*?on public\.(\w+)\s+for each (?:row|statement)"
+    r" execute function public\.(\w+)\(\);",
+    re.MULTILINE,
+)

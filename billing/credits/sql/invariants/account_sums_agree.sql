@@ -9,7 +9,8 @@ left join (select organization_id, sum(amount_nano) as nano from hold where stat
   on h.organization_id = a.organization_id
 left join (
   select organization_id, -sum(amount_nano) as nano from entry
-  where kind in ('overshoot', 'late_capture', 'debt_settlement') group by organization_id
+  where kind in ('overshoot', 'late_capture', 'adjustment_debt', 'take_back_debt', 'debt_settlement', 'debt_reopened',
+    'debt_reversal') group by organization_id
 ) e on e.organization_id = a.organization_id
 where a.unreserved_nano <> coalesce(l.nano, 0) or a.held_nano <> coalesce(h.nano, 0)
   or a.debt_nano <> coalesce(e.nano, 0) or least(a.unreserved_nano, a.held_nano, a.debt_nano) < 0

@@ -11,6 +11,9 @@ operation as (
   union all select organization_id, settled_at from hold where state = 'voided'
   union all select organization_id, effective_at from lot
   union all select distinct organization_id, booked_at from entry where kind = 'expiry'
+  union all select organization_id, reversed_at from reversal
+  union all select organization_id, adjusted_at from adjustment
+  union all select organization_id, taken_back_at from take_back
 ),
 alone as (select organization_id, at from operation group by 1, 2 having count(*) = 1),
 ended as (

@@ -14,7 +14,7 @@ taking as (
   from entry e
   left join charge c on e.cause_kind = 'charge' and c.id = e.cause_id and c.organization_id = e.organization_id
   left join hold h on h.id = c.hold_id and h.organization_id = c.organization_id
-  where e.kind in ('burn', 'debt_payment') and e.value_at = e.booked_at and h.authorized_at is distinct from e.value_at
+  where e.kind in ('burn', 'debt_payment', 'adjustment') and e.value_at = e.booked_at and h.authorized_at is distinct from e.value_at
   union all
   select organization_id, 'hold ' || hold_id, lot_id, null, authorized_at from reserved
 )

@@ -13,6 +13,7 @@ with chained as (
          int4send(length(l.kind)) || convert_to(l.kind, 'UTF8') || int8send(l.granted_nano)
          || timestamptz_send(l.effective_at) || timestamptz_send(l.expires_at), 'lot missing'::bytea)
        else ''::bytea end
+    || case when e.reverses_seq is null then ''::bytea else int8send(e.reverses_seq) end
   ) as expected
   from entry e
   left join lot l on e.kind = 'grant' and l.id = e.lot_id and l.organization_id = e.organization_id

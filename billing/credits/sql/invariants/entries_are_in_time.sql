@@ -23,6 +23,9 @@ join (
     union all select organization_id, charged_at from charge
     union all select organization_id, authorized_at from hold
     union all select organization_id, settled_at from hold
+    union all select organization_id, reversed_at from reversal
+    union all select organization_id, adjusted_at from adjustment
+    union all select organization_id, taken_back_at from take_back
   ) everything group by organization_id
 ) stamped on stamped.organization_id = a.organization_id
 where a.last_at is null or a.last_at < stamped.at or a.last_at > %(at)s + interval '5 minutes'
