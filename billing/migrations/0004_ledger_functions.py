@@ -14,6 +14,12 @@ BEGIN
   DROP TYPE IF EXISTS public.credits_result;
 END $$;
 """
+# A version's prices as one value, for versions from before there was one; possible while no guard stands.
+RATES = """
+UPDATE public.billing_priceversion v SET rates = p.rates
+FROM (SELECT version_id, jsonb_object_agg(token_class, price_nano_per_million) AS rates FROM public.billing_price GROUP BY 1) p
+WHERE p.version_id = v.id AND v.rates = '{}'
+"""
 # What was used before there were days to add it to.
 FILL = "SELECT public.credits_rebuild_usage_days(id) FROM public.accounts_organization"
 
@@ -25,6 +31,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL([(DROP, None)], migrations.RunSQL.noop),
+        migrations.RunSQL([(RATES, None)], migrations.RunSQL.noop),
         migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], DROP),
         migrations.RunSQL([(FILL, None)], migrations.RunSQL.noop),
     ]

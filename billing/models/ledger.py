@@ -6,7 +6,7 @@ these tables. Nothing here is ever edited by hand: a correction is a new entry.
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Func, Q
+from django.db.models import F, Func, Q
 from django.db.models.functions import Now
 
 
@@ -179,7 +179,15 @@ class Hold(models.Model):
                 name="hold_sound",
             ),
         ]
-        indexes = [models.Index(fields=["organization", "expires_at"], condition=Q(state="open"), name="hold_open")]
+        indexes = [
+            models.Index(fields=["organization", "expires_at"], condition=Q(state="open"), name="hold_open"),
+            # Rare, and what a balance of the past has to know.
+            models.Index(
+                fields=["organization", "settled_at"],
+                condition=Q(state="captured", settled_at__gt=F("expires_at")),
+                name="hold_captured_late",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"Hold {self.pk}"
@@ -219,7 +227,6 @@ class Charge(models.Model):
                 name="charge_sound",
             ),
         ]
-        indexes = [models.Index(fields=["organization", "started_at"], name="charge_usage_day")]
 
     def __str__(self) -> str:
         return f"Charge {self.pk}"
@@ -290,6 +297,12 @@ class LedgerEntry(models.Model):
             models.Index(fields=["organization", "seq"], condition=~Q(kind="burn"), name="entry_not_usage"),
             models.Index(
                 fields=["organization", "reverses_seq"], condition=Q(reverses_seq__isnull=False), name="entry_reverses"
+            ),
+            # What was booked later than it counts: a balance of the past asks for it. No usage is among it.
+            models.Index(
+                fields=["organization", "booked_at", "value_at"],
+                condition=Q(value_at__lt=F("booked_at")) & ~Q(kind="burn"),
+                name="entry_booked_late",
             ),
         ]
         verbose_name_plural = "ledger entries"

@@ -8,12 +8,23 @@ from django.db.models.functions import Now
 
 
 class TokenClass(models.TextChoices):
-    """The classes that the shipped price list uses. A price may name others: classes are data."""
+    """The classes that the shipped price list uses. A price may name others: classes are data.
+
+    ``request`` is the fee of each request, which the price list adds by itself; nobody reports it.
+    """
 
     INPUT = "input", "Input"
     OUTPUT = "output", "Output"
     CACHE_WRITE = "cache_write", "Cache write"
+    CACHE_WRITE_1H = "cache_write_1h", "Cache write, one hour"
     CACHE_READ = "cache_read", "Cache read"
+    INPUT_BATCH = "input_batch", "Input, batch"
+    OUTPUT_BATCH = "output_batch", "Output, batch"
+    INPUT_LONG = "input_long", "Input, long context"
+    OUTPUT_LONG = "output_long", "Output, long context"
+    CACHE_WRITE_LONG = "cache_write_long", "Cache write, long context"
+    CACHE_READ_LONG = "cache_read_long", "Cache read, long context"
+    REQUEST = "request", "Fee of each request"
 
 
 class Surface(models.TextChoices):
@@ -40,6 +51,9 @@ class PriceVersion(models.Model):
     priced_model = models.ForeignKey(PricedModel, models.PROTECT, related_name="versions", db_index=False)
     effective_at = models.DateTimeField()
     superseded_at = models.DateTimeField(null=True, blank=True)
+    rates = models.JSONField(
+        default=dict, help_text="The version's prices by token class, beside their rows: what a charge reads."
+    )
     created_at = models.DateTimeField(db_default=Now())
     actor_id = models.BigIntegerField(null=True)
     reason = models.CharField(max_length=500, blank=True, default="")

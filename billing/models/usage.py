@@ -1,7 +1,7 @@
 """What usage adds up to, and usage that could not be charged. Written by the functions of the ledger only."""
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Func
 
 
 class UsageDay(models.Model):
@@ -31,8 +31,14 @@ class UsageDay(models.Model):
                 fields=["organization", "day", "surface", "priced_model", "key_ref"], name="usage_day_once"
             ),
             models.CheckConstraint(
-                condition=Q(requests__gte=0) & Q(reversed_nano__gte=0) & Q(reversed_nano__lte=F("amount_nano")),
-                name="usage_day_amounts",
+                condition=Func(
+                    "requests",
+                    "amount_nano",
+                    "reversed_nano",
+                    function="usageday_is_sound",
+                    output_field=models.BooleanField(),
+                ),
+                name="usage_day_sound",
             ),
         ]
 

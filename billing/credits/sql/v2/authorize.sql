@@ -8,7 +8,7 @@ declare
   v_hold public.billing_hold;
   v_fingerprint bytea := credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds::text);
   v_now timestamptz;
-  v_version record;
+  v_price record;
   v_cost record;
   v_available bigint;
   v_taken record;
@@ -29,13 +29,13 @@ begin
   a.last_at := v_now;
   v_was_low := a.low_at;
   if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
-  v_version := credits__price_version(p_model, v_now);
-  if v_version.version_id is not null then v_cost := credits__cost(v_version.version_id, p_quantities); end if;
-  if v_version.version_id is null or v_cost.missing is not null then
+  v_price := credits__price_version(p_model, v_now);
+  v_cost := credits__cost(v_price.rates, p_quantities);
+  if v_price.version_id is null or v_cost.missing is not null then
     perform credits__note_unpriced(p_organization, 'authorize', p_key, p_model,
-      case when v_version.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities, v_now, v_now);
+      case when v_price.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities, v_now, v_now);
     return credits__refused('price_missing', p_detail =>
-      case when v_version.version_id is null then p_model else v_cost.missing end);
+      case when v_price.version_id is null then p_model else v_cost.missing end);
   end if;
   v_available := credits__available_nano(a, v_now);
   -- Nothing available refuses a request of any size, so that an organization without credit can't start a free one.
@@ -49,7 +49,7 @@ begin
   insert into billing_hold (organization_id, idempotency_key, fingerprint, state, amount_nano, lot_ids, lot_amounts_nano,
     price_version_id, surface, key_ref, quantities, started_at, authorized_at, expires_at, available_after_nano)
   values (p_organization, p_key, v_fingerprint, 'open', v_cost.amount_nano, v_taken.lot_ids, v_taken.lot_amounts,
-    v_version.version_id, p_surface, p_key_ref, p_quantities, v_now, v_now, v_now + make_interval(secs => p_ttl_seconds),
+    v_price.version_id, p_surface, p_key_ref, p_quantities, v_now, v_now, v_now + make_interval(secs => p_ttl_seconds),
     v_available - v_cost.amount_nano)
   returning id, amount_nano, available_after_nano, expires_at
   into v_hold.id, v_hold.amount_nano, v_hold.available_after_nano, v_hold.expires_at;

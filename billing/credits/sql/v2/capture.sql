@@ -38,9 +38,9 @@ begin
   if h.state = 'voided' then return credits__refused('already_voided'); end if;
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
-  select v.priced_model_id as id, m.slug into strict v_model
+  select v.priced_model_id as id, m.slug, v.rates into strict v_model
   from billing_priceversion v join billing_pricedmodel m on m.id = v.priced_model_id where v.id = h.price_version_id;
-  v_cost := credits__cost(h.price_version_id, p_quantities);
+  v_cost := credits__cost(v_model.rates, p_quantities);
   if v_cost.missing is not null then
     perform credits__note_unpriced(p_organization, 'capture', p_key, v_model.slug, v_cost.missing, h.surface, h.key_ref,
       p_quantities, h.started_at, v_now);

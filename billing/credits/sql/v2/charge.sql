@@ -12,8 +12,9 @@ declare
     (extract(epoch from p_started_at) * 1000000)::bigint::text);
   v_now timestamptz;
   v_started_at timestamptz;
-  v_version record;
+  v_price record;
   v_cost record;
+  v_lot record;
   v_available bigint;
   v_taken record;
   v_debt bigint;
@@ -38,28 +39,35 @@ begin
   end if;
   v_was_low := a.low_at;
   if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
-  v_version := credits__price_version(p_model, v_started_at);
-  if v_version.version_id is not null then v_cost := credits__cost(v_version.version_id, p_quantities); end if;
-  if v_version.version_id is null or v_cost.missing is not null then
+  v_price := credits__price_version(p_model, v_started_at);
+  v_cost := credits__cost(v_price.rates, p_quantities);
+  if v_price.version_id is null or v_cost.missing is not null then
     perform credits__note_unpriced(p_organization, p_operation, p_key, p_model,
-      case when v_version.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities,
+      case when v_price.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities,
       v_started_at, v_now);
     return credits__refused('price_missing', p_detail =>
-      case when v_version.version_id is null then p_model else v_cost.missing end);
+      case when v_price.version_id is null then p_model else v_cost.missing end);
   end if;
-  v_available := credits__available_nano(a, v_now);
+  -- Nearly always the first lot is live and covers it, and nothing else has to be asked.
+  select id, remaining_nano, expires_at into v_lot from credits__open_lots(p_organization) limit 1;
+  v_available := case when v_lot.expires_at > v_now then a.unreserved_nano - a.debt_nano
+    else credits__available_nano(a, v_now) end;
   if p_operation = 'charge' and (v_available < v_cost.amount_nano or v_available <= 0) then
     return credits__refuse(a, v_now, v_cost.amount_nano, v_available, v_was_low);
   end if;
-  v_taken := credits__take(p_organization, v_cost.amount_nano, v_now);
+  if v_lot.expires_at > v_now and v_lot.remaining_nano >= v_cost.amount_nano and v_cost.amount_nano > 0 then
+    v_taken := credits__take_from(v_lot.id, v_cost.amount_nano);
+  else
+    v_taken := credits__take(p_organization, v_cost.amount_nano, v_now);
+  end if;
   v_debt := v_cost.amount_nano - v_taken.taken;
   if v_debt > 0 and p_operation = 'charge' then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
   insert into billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
     quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-  values (p_organization, p_key, v_fingerprint, p_operation, v_version.version_id, p_surface, p_key_ref,
+  values (p_organization, p_key, v_fingerprint, p_operation, v_price.version_id, p_surface, p_key_ref,
     p_quantities, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, v_started_at, v_now)
   returning id into v_id;
-  perform credits__count_usage(p_organization, v_started_at, p_surface, v_version.model_id, p_key_ref, p_quantities,
+  perform credits__count_usage(p_organization, v_started_at, p_surface, v_price.model_id, p_key_ref, p_quantities,
     v_cost.amount_nano);
   a := credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
   if v_debt > 0 then a := credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now); end if;

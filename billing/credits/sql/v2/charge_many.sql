@@ -125,7 +125,7 @@ begin
     left join public.billing_priceversion v on v.priced_model_id = m.id
       and v.effective_at <= coalesce(g.given_started_at, p_at)
       and (v.superseded_at is null or v.superseded_at > coalesce(g.given_started_at, p_at))
-    left join lateral public.credits__cost(v.id, g.quantities) c on v.id is not null
+    left join lateral public.credits__cost(v.rates, g.quantities) c on v.id is not null
   );
 end $$;
 

@@ -66,3 +66,9 @@ begin
   end if;
   return p_amount > 0 and (p_kind = 'debt_settlement' or (p_kind = 'debt_reversal' and p_reverses is not null));
 end $$;
+
+create or replace function public.usageday_is_sound(p_requests bigint, p_amount bigint, p_reversed bigint) returns boolean
+language plpgsql immutable as $$
+begin
+  return p_requests > 0 and p_reversed >= 0 and p_amount >= p_reversed;
+end $$;

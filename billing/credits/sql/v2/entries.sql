@@ -6,15 +6,16 @@ create function public.credits__entry_bytes(
   p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
   p_booked_at timestamptz, p_balance bigint, p_terms bytea
 ) returns bytea
-language sql immutable as $$
-  select int8send(p_organization) || int8send(p_seq)
+language plpgsql immutable as $$
+begin
+  return int8send(p_organization) || int8send(p_seq)
     || int4send(length(p_kind)) || convert_to(p_kind, 'UTF8')
     || coalesce(int4send(1) || int8send(p_lot), int4send(0)) || int8send(p_amount)
     || int4send(length(p_cause_kind)) || convert_to(p_cause_kind, 'UTF8') || int8send(p_cause_id)
     || coalesce(int4send(1) || int8send(p_actor), int4send(0))
     || timestamptz_send(p_value_at) || timestamptz_send(p_booked_at) || int8send(p_balance)
-    || coalesce(p_terms, ''::bytea) || coalesce(int8send(p_reverses), ''::bytea)
-$$;
+    || coalesce(p_terms, ''::bytea) || coalesce(int8send(p_reverses), ''::bytea);
+end $$;
 
 -- The hash of an entry covers the hash before it. As a window aggregate, for many entries at once: the first follows
 -- p_start.

@@ -97,7 +97,7 @@ begin
     from chained c order by c.organization_id, c.seq desc
   ),
   noted as (
-    select h.*, a.unreserved_nano - credits__not_live_nano(h.organization_id, h.at) - a.debt_nano + a.held_nano as level,
+    select h.*, a.unreserved_nano - credits__ended_nano(h.organization_id, h.at) - a.debt_nano + a.held_nano as level,
       a.reload_below_nano, a.low_at, a.exhausted_at
     from head h join billing_creditaccount a on a.organization_id = h.organization_id
   ),

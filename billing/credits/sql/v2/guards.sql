@@ -45,8 +45,8 @@ create function public.credits__guard_price_version() returns trigger
 language plpgsql as $$
 begin
   if tg_op = 'UPDATE' and old.superseded_at is null and new.superseded_at > public.credits_clock() - interval '1 minute'
-    and (new.id, new.priced_model_id, new.effective_at, new.created_at, new.actor_id, new.reason)
-      is not distinct from (old.id, old.priced_model_id, old.effective_at, old.created_at, old.actor_id, old.reason)
+    and (new.id, new.priced_model_id, new.effective_at, new.rates, new.created_at, new.actor_id, new.reason)
+      is not distinct from (old.id, old.priced_model_id, old.effective_at, old.rates, old.created_at, old.actor_id, old.reason)
   then
     return new;
   end if;

@@ -33,5 +33,5 @@ create function public.credits__available_nano(a public.billing_creditaccount, p
 language plpgsql stable as $$
 begin
   if a.unreserved_nano = 0 then return -a.debt_nano; end if;
-  return a.unreserved_nano - public.credits__not_live_nano(a.organization_id, p_at) - a.debt_nano;
+  return a.unreserved_nano - public.credits__ended_nano(a.organization_id, p_at) - a.debt_nano;
 end $$;

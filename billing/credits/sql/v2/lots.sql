@@ -10,13 +10,6 @@ declare
 begin
   lot_ids := '{}'; lot_amounts := '{}'; taken := 0;
   if p_amount <= 0 then return; end if;
-  -- Nearly always the first lot covers it; a loop would fetch more than that one.
-  select id, remaining_nano into v_lot from public.credits_live_lots(p_organization, p_at) limit 1;
-  if v_lot.remaining_nano >= p_amount then
-    update public.billing_creditlot set remaining_nano = remaining_nano - p_amount where id = v_lot.id;
-    lot_ids := array[v_lot.id]; lot_amounts := array[p_amount]; taken := p_amount;
-    return;
-  end if;
   for v_lot in select id, remaining_nano from public.credits_live_lots(p_organization, p_at) loop
     v_part := least(v_lot.remaining_nano, p_amount - taken);
     update public.billing_creditlot set remaining_nano = remaining_nano - v_part where id = v_lot.id;
@@ -25,6 +18,16 @@ begin
     taken := taken + v_part;
     exit when taken = p_amount;
   end loop;
+end $$;
+
+-- The same from a lot that the caller knows to cover it.
+create function public.credits__take_from(
+  p_lot bigint, p_amount bigint, out lot_ids bigint[], out lot_amounts bigint[], out taken bigint
+)
+language plpgsql as $$
+begin
+  update public.billing_creditlot set remaining_nano = remaining_nano - p_amount where id = p_lot;
+  lot_ids := array[p_lot]; lot_amounts := array[p_amount]; taken := p_amount;
 end $$;
 
 -- Books what was taken as spent by one cause.

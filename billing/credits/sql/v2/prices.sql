@@ -1,36 +1,43 @@
 -- The version of a model's prices in force at an instant; nulls where there is none.
-create function public.credits__price_version(p_model text, p_at timestamptz, out version_id bigint, out model_id bigint)
+create function public.credits__price_version(
+  p_model text, p_at timestamptz, out version_id bigint, out model_id bigint, out rates jsonb
+)
 language plpgsql stable as $$
 begin
-  select v.id, m.id into version_id, model_id
+  select v.id, m.id, v.rates into version_id, model_id, rates
   from public.billing_pricedmodel m join public.billing_priceversion v on v.priced_model_id = m.id
   where m.slug = p_model and v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at);
 end $$;
 
--- What quantities ({"input": 1200, ...}, units by token class) cost: classes are summed exactly, then rounded up once
--- to a nano-USD. A version with a price for the class `request` adds one unit of it: the fee of each request.
--- `missing` names a used class that has no price; an explicit zero is a price.
-create function public.credits__cost(
-  p_version bigint, p_quantities jsonb, out amount_nano bigint, out missing text
-)
-language plpgsql stable as $$
+-- What quantities ({"input": 1200, ...}, units by token class) cost at rates ({"input": 3000000000, ...}, nano-USD for a
+-- million units): classes are summed exactly, then rounded up once to a nano-USD. A rate of the class `request` adds one
+-- unit of it, the fee of each request. `missing` names a used class that has no rate; an explicit zero is a rate.
+create function public.credits__cost(p_rates jsonb, p_quantities jsonb, out amount_nano bigint, out missing text)
+language plpgsql immutable as $$
 declare
   v_sum numeric;
   v_sound boolean;
 begin
-  select sum(q.units * p.price_nano_per_million), min(q.token_class) filter (where p.id is null and q.units > 0),
-    bool_and(coalesce(q.units between 0 and 1000000000 and q.units = trunc(q.units) and q.token_class <> 'request', false))
-  into v_sum, missing, v_sound
-  from (select key as token_class, value::numeric as units from jsonb_each(p_quantities)) q
-  left join public.billing_price p on p.version_id = p_version and p.token_class = q.token_class;
-  if not v_sound then
-    raise exception 'quantities must be integers from 0 to 1000000000, and their classes not the fee''s'
-      using errcode = '22023';
+  -- The usual classes in the usual form take no query. A class without a rate makes the sum a null, and is looked at below.
+  if p_quantities::text ~ '^{("(input|output|cache_write|cache_read)": \d{1,9}(, )?)+}$' then
+    v_sum := coalesce((p_quantities -> 'input')::numeric, 0) * (p_rates -> 'input')::numeric
+      + coalesce((p_quantities -> 'output')::numeric, 0) * (p_rates -> 'output')::numeric
+      + coalesce((p_quantities -> 'cache_write')::numeric, 0) * (p_rates -> 'cache_write')::numeric
+      + coalesce((p_quantities -> 'cache_read')::numeric, 0) * (p_rates -> 'cache_read')::numeric;
   end if;
-  v_sum := coalesce(v_sum, 0) + coalesce(
-    (select price_nano_per_million from public.billing_price where version_id = p_version and token_class = 'request'), 0);
+  if v_sum is null then
+    select sum(q.units * (p_rates -> q.token_class)::numeric),
+      min(q.token_class) filter (where not p_rates ? q.token_class and q.units > 0),
+      bool_and(coalesce(q.units between 0 and 1000000000 and q.units = trunc(q.units) and q.token_class <> 'request', false))
+    into v_sum, missing, v_sound
+    from (select key as token_class, value::numeric as units from jsonb_each(p_quantities)) q;
+    if not v_sound then
+      raise exception 'quantities must be integers from 0 to 1000000000, and their classes not the fee''s'
+        using errcode = '22023';
+    end if;
+  end if;
   -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
-  amount_nano := div(v_sum + 999999, 1000000)::bigint;
+  amount_nano := div(coalesce(v_sum, 0) + coalesce((p_rates -> 'request')::numeric, 0) + 999999, 1000000)::bigint;
 end $$;
 
 -- Remembers usage that has no price. What was served already is a row for each key, chargeable later by an adjustment;

@@ -6,32 +6,43 @@ create function public.credits__count_usage(
 ) returns void
 language plpgsql as $$
 declare
+  v_day date := (p_started_at at time zone 'UTC')::date;
+  v_input bigint := coalesce((p_quantities -> 'input')::bigint, 0);
+  v_output bigint := coalesce((p_quantities -> 'output')::bigint, 0);
+  v_cache_write bigint := coalesce((p_quantities -> 'cache_write')::bigint, 0);
+  v_cache_read bigint := coalesce((p_quantities -> 'cache_read')::bigint, 0);
   v_other jsonb := p_quantities - '{input,output,cache_write,cache_read}'::text[];
 begin
-  insert into public.billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
-    input_units, output_units, cache_write_units, cache_read_units, other_units)
-  values (p_organization, (p_started_at at time zone 'UTC')::date, p_surface, p_model, p_key_ref, 1, p_amount,
-    coalesce((p_quantities -> 'input')::bigint, 0), coalesce((p_quantities -> 'output')::bigint, 0),
-    coalesce((p_quantities -> 'cache_write')::bigint, 0), coalesce((p_quantities -> 'cache_read')::bigint, 0), v_other)
-  on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
-  set requests = d.requests + 1, amount_nano = d.amount_nano + excluded.amount_nano,
-    input_units = d.input_units + excluded.input_units, output_units = d.output_units + excluded.output_units,
-    cache_write_units = d.cache_write_units + excluded.cache_write_units,
-    cache_read_units = d.cache_read_units + excluded.cache_read_units,
-    other_units = case when excluded.other_units = '{}' then d.other_units
-      else public.credits__sum_units(d.other_units, excluded.other_units) end;
+  -- Under the account's lock nobody adds the row in between, so an UPDATE that finds none may be followed by an INSERT.
+  update public.billing_usageday d
+  set requests = d.requests + 1, amount_nano = d.amount_nano + p_amount, input_units = d.input_units + v_input,
+    output_units = d.output_units + v_output, cache_write_units = d.cache_write_units + v_cache_write,
+    cache_read_units = d.cache_read_units + v_cache_read,
+    other_units = case when v_other = '{}' then d.other_units else public.credits__sum_units(d.other_units, v_other) end
+  where d.organization_id = p_organization and d.day = v_day and d.surface = p_surface and d.priced_model_id = p_model
+    and d.key_ref = p_key_ref;
+  if not found then
+    insert into public.billing_usageday (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
+      input_units, output_units, cache_write_units, cache_read_units, other_units)
+    values (p_organization, v_day, p_surface, p_model, p_key_ref, 1, p_amount, v_input, v_output, v_cache_write,
+      v_cache_read, v_other);
+  end if;
 end $$;
 
 -- Units by class, added up.
 create function public.credits__sum_units(p_units jsonb, p_more jsonb) returns jsonb
-language sql immutable as $$
-  select coalesce(jsonb_object_agg(key, units), '{}')
-  from (
-    select key, sum(value::bigint)::bigint as units
-    from (select * from jsonb_each(p_units) union all select * from jsonb_each(p_more)) both_units
-    group by key
-  ) summed
-$$;
+language plpgsql immutable as $$
+begin
+  if p_more = '{}' then return p_units; end if;
+  return (
+    select coalesce(jsonb_object_agg(key, units), '{}')
+    from (
+      select key, sum(value::bigint)::bigint as units
+      from (select * from jsonb_each(p_units) union all select * from jsonb_each(p_more)) both_units
+      group by key
+    ) summed
+  );
+end $$;
 
 create aggregate public.credits__units(jsonb) (
   sfunc = public.credits__sum_units, stype = jsonb, initcond = '{}'
@@ -114,7 +125,7 @@ begin
       cache_write_units = excluded.cache_write_units, cache_read_units = excluded.cache_read_units,
       other_units = excluded.other_units
   )
-  select count(*) into v_wrong from (
+  select count(distinct (day, surface, priced_model_id, key_ref)) into v_wrong from (
     (select * from due except select * from kept) union all (select * from kept except select * from due)
   ) different;
   return v_wrong;
