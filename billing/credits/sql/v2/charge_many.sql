@@ -43,8 +43,8 @@ begin
 end $$;
 
 -- The events of one organization: in runs, as far as nothing but the first live lot is needed, and one by one where a
--- run ends. What ends it (a repeated key, a missing price, a lot's end, a lack of credit, the line of auto-reload) is left to the
--- single call, so that there is one place that decides it.
+-- run ends. What ends it (a repeated key, a missing price, a lot's end, a hold that lapsed, a lack of credit, the line of
+-- auto-reload) is left to the single call, so that there is one place that decides it.
 create function public.credits__charge_in_order(p_organization bigint, p_events jsonb[]) returns public.credits_result[]
 language plpgsql as $$
 declare
@@ -54,6 +54,7 @@ declare
   v_results public.credits_result[] := '{}';
   v_lot record;
   v_available bigint;
+  v_has_lapsed boolean;
   v_total bigint;
   v_run record;
   v_last integer;
@@ -65,11 +66,14 @@ begin
     v_last := i - 1;
     if v_events[i].is_plain then
       a.last_at := greatest(public.credits_clock(), a.last_at);
-      if a.held_nano <> 0 then a := public.credits__lapse(a, a.last_at); end if;
+      v_has_lapsed := a.held_nano <> 0 and exists (
+        select 1 from public.billing_hold
+        where organization_id = p_organization and state = 'open' and expires_at <= a.last_at
+      );
       v_available := public.credits__available_nano(a, a.last_at);
       select id, remaining_nano into v_lot from public.credits_live_lots(p_organization, a.last_at) limit 1;
       v_total := 0;
-      while v_last < cardinality(v_events) and a.debt_nano = 0 loop
+      while v_last < cardinality(v_events) and a.debt_nano = 0 and not v_has_lapsed loop
         v_event := v_events[v_last + 1];
         exit when not v_event.is_plain or v_total + v_event.amount_nano > coalesce(v_lot.remaining_nano, 0)
           or v_total + v_event.amount_nano >= v_available

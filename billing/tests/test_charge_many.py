@@ -1,0 +1,187 @@
+"""A batch gives what single calls in its order would have given: every answer, every row and every sum.
+
+Two organizations live the same life. One is charged by batches, the other by single calls of the same events at the same
+instant; then they are compared, whatever the events were.
+"""
+
+import random
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from billing.credits import ledger, metering
+from billing.credits.metering import Event, Result, Usage
+from billing.models import (
+    Charge,
+    CreditAccount,
+    CreditEvent,
+    CreditLot,
+    Hold,
+    LedgerEntry,
+    UnpricedUsage,
+    UsageDay,
+)
+from billing.tests.customer import MODEL, Customer, publish_price
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FREE = "free-of-charge"
+ROUNDS = 60
+
+
+@pytest.fixture
+def twins(db: None) -> tuple[Customer, Customer]:
+    """Two organizations and two models: one costs a nano-USD a unit, the other nothing."""
+    publish_price()
+    publish_price(FREE, input_nano=0, output_nano=0)
+    return Customer("batched"), Customer("single")
+
+
+def one_by_one(events: list[Event]) -> list[Result]:
+    """The same events as single calls."""
+    operations = {"charge": metering.charge, "usage": metering.report_usage}
+    return [
+        operations[event.operation](
+            organization_id=event.organization_id, key=event.key, usage=event.usage, occurred_at=event.occurred_at
+        )
+        for event in events
+    ]
+
+
+def books(customer: Customer) -> dict[str, Any]:
+    """All rows of an organization, without what only tells whose they are: ids, and hashes over ids."""
+    lots = {
+        lot.pk: number
+        for number, lot in enumerate(CreditLot.objects.filter(organization_id=customer.id).order_by("id"))
+    }
+    charges = {
+        charge.pk: number
+        for number, charge in enumerate(Charge.objects.filter(organization_id=customer.id).order_by("id"))
+    }
+
+    def rows(model: Any, *columns: str) -> list[tuple[Any, ...]]:
+        return list(model.objects.filter(organization_id=customer.id).order_by("pk").values_list(*columns))
+
+    return {
+        "account": rows(CreditAccount, "state", "last_seq", "last_at", "unreserved_nano", "held_nano", "debt_nano",
+                        "low_at", "low_cause", "exhausted_at"),
+        "lots": rows(CreditLot, "granted_nano", "remaining_nano", "is_open"),
+        "holds": rows(Hold, "state", "settled_at"),
+        "charges": rows(Charge, "idempotency_key", "fingerprint", "operation", "quantities", "amount_nano", "debt_nano",
+                        "available_after_nano", "started_at", "charged_at"),
+        "entries": [
+            (kind, lots.get(lot), amount, cause, charges.get(cause_id) if cause == "charge" else None, balance, value, booked)
+            for kind, lot, amount, cause, cause_id, balance, value, booked in LedgerEntry.objects.filter(
+                organization_id=customer.id
+            ).order_by("seq").values_list("kind", "lot_id", "amount_nano", "cause_kind", "cause_id", "balance_after_nano",
+                                          "value_at", "booked_at")
+        ],
+        "days": sorted(rows(UsageDay, "day", "surface", "priced_model__slug", "key_ref", "requests", "amount_nano",
+                            "input_units", "output_units", "cache_read_units"), key=str),
+        "unpriced": rows(UnpricedUsage, "operation", "idempotency_key", "model", "token_class", "attempts", "quantities"),
+        "told": rows(CreditEvent, "kind", "occurred_at"),
+    }  # fmt: skip
+
+
+def answers(results: list[Result], customer: Customer) -> list[Result]:
+    """Results with charges told by their place."""
+    charges = {
+        charge.pk: number
+        for number, charge in enumerate(Charge.objects.filter(organization_id=customer.id).order_by("id"))
+    }
+    return [
+        replace(result, charge_id=None if result.charge_id is None else charges[result.charge_id]) for result in results
+    ]
+
+
+def random_events(chance: random.Random, customer: Customer, past: list[Event], at: datetime) -> list[Event]:
+    """A batch with everything that can be in one."""
+    events = []
+    for number in range(chance.randint(1, 25)):
+        if past and chance.random() < 0.1:
+            events.append(chance.choice(past))
+            continue
+        key = chance.choice(past).key if past and chance.random() < 0.05 else f"k{len(past)}-{number}"
+        quantities = {"input": chance.choice([0, 1, 7, 50, 400]), "output": chance.choice([0, 3])}
+        if chance.random() < 0.05:
+            quantities["unheard_of"] = chance.choice([0, 2])
+        events.append(
+            Event(
+                organization_id=customer.id,
+                key=key,
+                usage=Usage(
+                    model=chance.choices([MODEL, FREE, "nobody-knows"], [20, 2, 1])[0],
+                    quantities=quantities,
+                    surface=chance.choice(["api", "workbench", "claude_code"]),
+                    key_ref=chance.choice(["", "key-a"]),
+                ),
+                occurred_at=chance.choice([None] * 6 + [at, at - timedelta(days=2), at - timedelta(days=40)]),
+                operation=chance.choices(["charge", "usage"], [5, 1])[0],  # type: ignore[arg-type]
+            )
+        )
+        past.append(events[-1])
+    return events
+
+
+def test_a_batch_equals_single_calls_in_its_order_whatever_the_events_are(twins, credits_clock, record_property):
+    seed = random.SystemRandom().randrange(2**31)
+    print("seed", seed)
+    record_property("seed", seed)
+    chance = random.Random(seed)
+    batched, single = twins
+    at = batched.now()
+    past: list[Event] = []
+    seen: set[str] = set()
+    for _ in range(ROUNDS):
+        at += timedelta(seconds=chance.choice([0, 1, 50, 700]))
+        credits_clock.set(at)
+        act = chance.random()
+        if act < 0.5:
+            amount, ends_at = chance.choice([30, 200, 2_000]), at + timedelta(seconds=chance.choice([20, 900, 10**6]))
+            for twin in twins:
+                twin.give(amount, expires_at=ends_at)
+        if act < 0.1:
+            for twin in twins:
+                ledger.set_reload_line(organization_id=twin.id, below_nano=chance.choice([150]))
+        elif act < 0.3:
+            held = chance.randint(1, 60)
+            for twin in twins:
+                twin.authorize(held, key=f"hold-{at}-{act}", ttl_seconds=60)
+        elif act > 0.95:
+            for twin in twins:
+                ledger.set_state(organization_id=twin.id, state=CreditAccount.State.FROZEN)
+        elif act > 0.8:
+            for twin in twins:
+                ledger.set_state(organization_id=twin.id, state=CreditAccount.State.OPEN)
+        events = random_events(chance, batched, past, at)
+        of_batch = metering.charge_many(events)
+        of_singles = one_by_one([replace(event, organization_id=single.id) for event in events])
+        assert answers(of_batch, batched) == answers(of_singles, single), f"seed {seed}"
+        assert books(batched) == books(single), f"seed {seed}"
+        seen |= {result.outcome for result in of_batch}
+    assert {"charged", "replayed", "conflict", "insufficient", "price_missing"} <= seen
+
+
+def test_a_batch_over_several_organizations_answers_in_the_order_of_its_events(db):
+    publish_price()
+    customers = [Customer(f"org-{number}") for number in range(5)]
+    for customer in customers[:4]:
+        customer.give(1_000)
+    events = [customers[number % 5].event(number + 1, key=f"k{number}") for number in range(50)]
+    results = metering.charge_many(events)
+    assert [result.outcome for result in results] == ["insufficient" if n % 5 == 4 else "charged" for n in range(50)]
+    charges = Charge.objects.in_bulk([result.charge_id for result in results if result.charge_id])
+    for event, result in zip(events, results, strict=True):
+        if result.charge_id:
+            charge = charges[result.charge_id]
+            assert (charge.organization_id, charge.idempotency_key) == (event.organization_id, event.key)
+            assert charge.amount_nano == result.amount_nano == event.usage.quantities["input"]
+
+
+def test_an_unknown_organization_in_a_batch_spoils_no_other_event(customer):
+    customer.give(100)
+    stray = replace(customer.event(5, key="stray"), organization_id=10**12)
+    results = metering.charge_many([customer.event(5, key="a"), stray, customer.event(5, key="b")])
+    assert [result.outcome for result in results] == ["charged", "organization_unknown", "charged"]
