@@ -1,7 +1,7 @@
 """A batch gives what single calls in its order would have given: every answer, every row and every sum.
 
-Two organizations live the same life. One is charged by batches, the other by single calls of the same events at the same
-instant; then they are compared, whatever the events were.
+Two organizations live the same life. One is charged by batches, the other by single calls of the same events at the
+same instant; then they are compared, whatever the events were.
 """
 
 import random
@@ -50,6 +50,12 @@ def one_by_one(events: list[Event]) -> list[Result]:
     ]
 
 
+def places(model: Any, customer: Customer) -> dict[int, int]:
+    """The place of each of the organization's rows, by id."""
+    ids = model.objects.filter(organization_id=customer.id).order_by("id").values_list("id", flat=True)
+    return {row_id: place for place, row_id in enumerate(ids)}
+
+
 def books(customer: Customer) -> dict[str, Any]:
     """All rows of an organization, without what only tells whose they are: ids, and hashes over ids."""
     lots = {
@@ -65,32 +71,76 @@ def books(customer: Customer) -> dict[str, Any]:
         return list(model.objects.filter(organization_id=customer.id).order_by("pk").values_list(*columns))
 
     return {
-        "account": rows(CreditAccount, "state", "last_seq", "last_at", "unreserved_nano", "held_nano", "debt_nano",
-                        "low_at", "low_cause", "exhausted_at"),
+        "account": rows(
+            CreditAccount,
+            "state",
+            "last_seq",
+            "last_at",
+            "unreserved_nano",
+            "held_nano",
+            "debt_nano",
+            "low_at",
+            "low_cause",
+            "exhausted_at",
+        ),
         "lots": rows(CreditLot, "granted_nano", "remaining_nano", "is_open"),
         "holds": rows(Hold, "state", "settled_at"),
-        "charges": rows(Charge, "idempotency_key", "fingerprint", "operation", "quantities", "amount_nano", "debt_nano",
-                        "available_after_nano", "started_at", "charged_at"),
+        "charges": rows(
+            Charge,
+            "idempotency_key",
+            "fingerprint",
+            "operation",
+            "quantities",
+            "amount_nano",
+            "debt_nano",
+            "available_after_nano",
+            "started_at",
+            "charged_at",
+        ),
         "entries": [
-            (kind, lots.get(lot), amount, cause, charges.get(cause_id) if cause == "charge" else None, balance, value, booked)
+            (
+                kind,
+                lots.get(lot),
+                amount,
+                cause,
+                charges.get(cause_id) if cause == "charge" else None,
+                balance,
+                value,
+                booked,
+            )
             for kind, lot, amount, cause, cause_id, balance, value, booked in LedgerEntry.objects.filter(
                 organization_id=customer.id
-            ).order_by("seq").values_list("kind", "lot_id", "amount_nano", "cause_kind", "cause_id", "balance_after_nano",
-                                          "value_at", "booked_at")
+            )
+            .order_by("seq")
+            .values_list(
+                "kind", "lot_id", "amount_nano", "cause_kind", "cause_id", "balance_after_nano", "value_at", "booked_at"
+            )
         ],
-        "days": sorted(rows(UsageDay, "day", "surface", "priced_model__slug", "key_ref", "requests", "amount_nano",
-                            "input_units", "output_units", "cache_read_units"), key=str),
-        "unpriced": rows(UnpricedUsage, "operation", "idempotency_key", "model", "token_class", "attempts", "quantities"),
+        "days": sorted(
+            rows(
+                UsageDay,
+                "day",
+                "surface",
+                "priced_model__slug",
+                "key_ref",
+                "requests",
+                "amount_nano",
+                "input_units",
+                "output_units",
+                "cache_read_units",
+            ),
+            key=str,
+        ),
+        "unpriced": rows(
+            UnpricedUsage, "operation", "idempotency_key", "model", "token_class", "attempts", "quantities"
+        ),
         "told": rows(CreditEvent, "kind", "occurred_at"),
-    }  # fmt: skip
+    }
 
 
 def answers(results: list[Result], customer: Customer) -> list[Result]:
     """Results with charges told by their place."""
-    charges = {
-        charge.pk: number
-        for number, charge in enumerate(Charge.objects.filter(organization_id=customer.id).order_by("id"))
-    }
+    charges = places(Charge, customer)
     return [
         replace(result, charge_id=None if result.charge_id is None else charges[result.charge_id]) for result in results
     ]
