@@ -309,7 +309,9 @@ def _expected_schema() -> Mapping[str, list[str]]:
     texts = [sql.read(name) for name in (sql.CHECKS, *sql.FILES)]
     functions = [function for text in texts for function in _FUNCTION.findall(text)]
     functions += [
-        (name, " ".join(body.split()).replace("public.", "")) for text in texts for name, body in _AGGREGATE.findall(text)
+        (name, " ".join(body.split()).replace("public.", ""))
+        for text in texts
+        for name, body in _AGGREGATE.findall(text)
     ]
     triggers = [trigger for text in texts for trigger in _TRIGGER.findall(text)]
     return {
@@ -328,7 +330,9 @@ def _expected_schema() -> Mapping[str, list[str]]:
 
 # A percent sign of format(), not of a parameter.
 _LITERAL_PERCENT = re.compile(r"%(?!\()")
-_FUNCTION = re.compile(r"^create (?:or replace )?function public\.(\w+)\(.*?\bas \$\$(.*?)\$\$", re.DOTALL | re.MULTILINE)
+_FUNCTION = re.compile(
+    r"^create (?:or replace )?function public\.(\w+)\(.*?\bas \$\$(.*?)\$\$", re.DOTALL | re.MULTILINE
+)
 _AGGREGATE = re.compile(r"^create aggregate public\.(\w+)\([^)]*\) \((.*?)\n\);", re.DOTALL | re.MULTILINE)
 _TRIGGER = re.compile(
     r"^create trigger (\w+)\s+before [^;]*?on public\.(\w+)\s+for each (?:row|statement)"

@@ -53,10 +53,10 @@ def rechain(ledger: Told, *, with_balances: bool = True) -> None:
             v_hash := ''; v_balance := 0;
             for e in select * from billing_ledgerentry where organization_id = a.organization_id order by seq, id loop
               v_balance := {"v_balance + e.amount_nano" if with_balances else "e.balance_after_nano"};
-              v_hash := credits__entry_hash(v_hash, e.organization_id, e.seq, e.kind, e.lot_id, e.amount_nano,
-                e.cause_kind, e.cause_id, e.actor_id, e.value_at, e.booked_at, v_balance,
+              v_hash := sha256(v_hash || credits__entry_bytes(e.organization_id, e.seq, e.kind, e.lot_id,
+                e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at, e.booked_at, v_balance,
                 case when e.kind = 'grant'
-                  then (select credits__lot_terms(l) from billing_creditlot l where l.id = e.lot_id) end);
+                  then (select credits__lot_terms(l) from billing_creditlot l where l.id = e.lot_id) end));
               update billing_ledgerentry set hash = v_hash, balance_after_nano = v_balance where id = e.id;
             end loop;
             update billing_creditaccount set last_hash = v_hash where organization_id = a.organization_id;
@@ -125,8 +125,9 @@ def entries_add_up(ledger: Told) -> str:
 def entries_are_in_time(ledger: Told) -> str:
     entry = an_entry(ledger)
     ledger.do(
-        "update billing_ledgerentry"
-        " set booked_at = booked_at - interval '1 day', value_at = value_at - interval '1 day' where id = %s",
+        "update billing_ledgerentry e"
+        " set booked_at = p.booked_at - interval '1 second', value_at = p.booked_at - interval '1 second'"
+        " from billing_ledgerentry p where p.organization_id = e.organization_id and p.seq = e.seq - 1 and e.id = %s",
         entry,
     )
     rechain(ledger)
@@ -136,7 +137,7 @@ def entries_are_in_time(ledger: Told) -> str:
 @plants
 def entries_fit_their_kind(ledger: Told) -> str:
     entry = an_entry(ledger, "e.kind = 'burn'")
-    ledger.do("alter table billing_ledgerentry drop constraint entry_sign_of_kind")
+    ledger.do("alter table billing_ledgerentry drop constraint entry_sound")
     ledger.do("update billing_ledgerentry set kind = 'grant' where id = %s", entry)
     rechain(ledger)
     return f"entry {entry}"
@@ -148,6 +149,40 @@ def entries_have_their_cause(ledger: Told) -> str:
     ledger.do("update billing_ledgerentry set cause_kind = 'charge' where id = %s", entry)
     rechain(ledger)
     return f"entry {entry}"
+
+
+@plants
+def entries_are_undone_once(ledger: Told) -> str:
+    """A reversal undoes somebody else's charge of the same lot."""
+    entry, other = ledger.superuser.execute(
+        "select u.id, o.seq from billing_ledgerentry u join billing_ledgerentry e"
+        " on e.organization_id = u.organization_id and e.seq = u.reverses_seq and e.kind = 'burn'"
+        " join billing_ledgerentry o on o.organization_id = e.organization_id and o.lot_id = e.lot_id"
+        " and o.kind = 'burn' and o.cause_id <> e.cause_id and o.seq < u.seq and o.amount_nano <= -u.amount_nano"
+        " where u.kind = 'reversal' order by u.id limit 1"
+    ).fetchone() or ("no entry", "to undo instead")
+    ledger.do("update billing_ledgerentry set reverses_seq = %s where id = %s", other, entry)
+    rechain(ledger)
+    return f"entry {entry}"
+
+
+@plants
+def entries_are_undone_in_reverse(ledger: Told) -> str:
+    """Two parts of one reversal change places: the first entry of a charge is undone before its second."""
+    first, second = ledger.superuser.execute(
+        "select u.id, n.id from billing_ledgerentry u join billing_ledgerentry n"
+        " on n.organization_id = u.organization_id and n.seq = u.seq + 1 and n.cause_id = u.cause_id"
+        " and n.kind = 'reversal' and n.reverses_seq < u.reverses_seq"
+        " join billing_ledgerentry e on e.organization_id = u.organization_id and e.seq = u.reverses_seq"
+        " where u.kind = 'reversal' and e.kind <> 'debt_payment' order by u.id limit 1"
+    ).fetchone() or ("no reversal", "of two entries")
+    ledger.do(
+        "update billing_ledgerentry u set lot_id = n.lot_id, amount_nano = n.amount_nano, reverses_seq = n.reverses_seq"
+        " from billing_ledgerentry n where u.id in (%s, %s) and n.id in (%s, %s) and n.id <> u.id",
+        first, second, first, second,
+    )  # fmt: skip
+    rechain(ledger)
+    return f"entry {first}"
 
 
 @plants
@@ -181,6 +216,20 @@ def account_balance_is_the_books(ledger: Told) -> str:
 
 
 @plants
+def exhausted_accounts_are_marked(ledger: Told) -> str:
+    ledger.do(
+        "update billing_creditaccount set exhausted_at = null where organization_id = %s", an_account(ledger, "owing")
+    )
+    return "account"
+
+
+@plants
+def credit_events_are_told(ledger: Told) -> str:
+    ledger.do("delete from billing_creditevent where kind = 'exhausted'")
+    return "account"
+
+
+@plants
 def debt_is_never_beside_credit(ledger: Told) -> str:
     ledger.do(
         "update billing_creditlot set remaining_nano = 1 where id = (select max(id) from billing_creditlot"
@@ -192,6 +241,15 @@ def debt_is_never_beside_credit(ledger: Told) -> str:
 
 
 @plants
+def debt_is_never_overpaid(ledger: Told) -> str:
+    """More debt is forgiven than there was: credit out of nothing."""
+    entry = an_entry(ledger, "e.kind = 'debt_reversal'")
+    ledger.do("update billing_ledgerentry set amount_nano = amount_nano + 1000000000000 where id = %s", entry)
+    rechain(ledger)
+    return f"entry {entry}"
+
+
+@plants
 def debt_is_paid_in_pairs(ledger: Told) -> str:
     entry = an_entry(ledger, "e.kind = 'debt_settlement'")
     ledger.do("update billing_ledgerentry set amount_nano = amount_nano + 1 where id = %s", entry)
@@ -200,8 +258,16 @@ def debt_is_paid_in_pairs(ledger: Told) -> str:
 
 
 @plants
+def debt_is_reopened_with_its_payments(ledger: Told) -> str:
+    entry = an_entry(ledger, "e.kind = 'debt_reopened'")
+    ledger.do("update billing_ledgerentry set amount_nano = amount_nano - 1 where id = %s", entry)
+    rechain(ledger)
+    return f"entry {entry}"
+
+
+@plants
 def lots_keep_their_bounds(ledger: Told) -> str:
-    ledger.do("alter table billing_creditlot drop constraint lot_bounds")
+    ledger.do("alter table billing_creditlot drop constraint lot_sound")
     lot = ledger.one(
         "update billing_creditlot set remaining_nano = granted_nano + 1"
         " where id = (select max(id) from billing_creditlot) returning id"
@@ -252,7 +318,6 @@ def lots_are_what_was_bought(ledger: Told) -> str:
 
 @plants
 def lots_are_given_with_a_reason(ledger: Told) -> str:
-    ledger.do("alter table billing_creditlot drop constraint lot_given_with_reason")
     lot = ledger.one(
         "update billing_creditlot set reason = ' '"
         " where id = (select min(id) from billing_creditlot where kind = 'promotional') returning id"
@@ -288,6 +353,30 @@ def lots_are_spent_while_live(ledger: Told) -> str:
     )
     rechain(ledger)
     return f"entry {entry}"
+
+
+@plants
+def lots_are_taken_back_within_their_grant(ledger: Told) -> str:
+    taken = ledger.one(
+        "update billing_takeback t set debt_nano = 2 * l.granted_nano, asked_nano = 4 * l.granted_nano"
+        " from billing_creditlot l where l.id = t.lot_id and t.id = (select max(id) from billing_takeback)"
+        " returning t.id"
+    )
+    return f"take-back {taken}"
+
+
+@plants
+def returns_to_ended_lots_expire_at_once(ledger: Told) -> str:
+    entry = an_entry(ledger, "e.kind = 'return_expired' and e.cause_kind = 'reversal'")
+    ledger.do("update billing_ledgerentry set value_at = value_at - interval '1 second' where id = %s", entry)
+    rechain(ledger)
+    return "entry " + str(
+        ledger.one(
+            "select u.id from billing_ledgerentry e join billing_ledgerentry u"
+            " on u.organization_id = e.organization_id and u.seq = e.seq - 1 where e.id = %s",
+            entry,
+        )
+    )
 
 
 @plants
@@ -362,7 +451,7 @@ def holds_pay_in_order(ledger: Told) -> str:
 
 @plants
 def holds_return_what_is_over(ledger: Told) -> str:
-    entry = an_entry(ledger, "e.kind = 'return_expired' and e.amount_nano < -1")
+    entry = an_entry(ledger, "e.kind = 'return_expired' and e.cause_kind = 'hold' and e.amount_nano < -1")
     ledger.do("update billing_ledgerentry set amount_nano = amount_nano + 1 where id = %s", entry)
     rechain(ledger)
     return f"hold {ledger.one('select cause_id from billing_ledgerentry where id = %s', entry)}"
@@ -394,6 +483,62 @@ def charges_are_as_asked(ledger: Told) -> str:
         " (select min(id) from billing_charge) returning id"
     )
     return f"charge {charge}"
+
+
+@plants
+def usage_days_are_their_charges(ledger: Told) -> str:
+    day = ledger.one(
+        "update billing_usageday set output_units = output_units + 1"
+        " where id = (select max(id) from billing_usageday) returning id"
+    )
+    return f"usage day {day}"
+
+
+@plants
+def unpriced_usage_is_charged_once(ledger: Told) -> str:
+    """Usage that an adjustment has charged is charged under its own key as well."""
+    known, charge = ledger.superuser.execute(
+        "select u.id, c.id from billing_unpricedusage u"
+        " join billing_debitadjustment d on d.unpriced_usage_id = u.id"
+        " join billing_charge c on c.organization_id = u.organization_id and c.operation = 'usage'"
+        "   and c.amount_nano > 0"
+        " where not exists (select 1 from billing_reversal r where r.cause_id in (c.id, d.id)) order by 1, 2 limit 1"
+    ).fetchone() or ("no unpriced usage", "that was adjusted")
+    ledger.do(
+        "update billing_charge c set idempotency_key = u.idempotency_key from billing_unpricedusage u"
+        " where u.id = %s and c.id = %s",
+        known,
+        charge,
+    )
+    return f"unpriced usage {known}"
+
+
+@plants
+def reversals_equal_their_entries(ledger: Told) -> str:
+    reversal = ledger.one(
+        "update billing_reversal set amount_nano = amount_nano + 1, asked_nano = null"
+        " where id = (select max(id) from billing_reversal) returning id"
+    )
+    return f"reversal {reversal}"
+
+
+@plants
+def adjustments_equal_their_entries(ledger: Told) -> str:
+    """Less of a correction is said to be owed than is."""
+    adjustment = ledger.one(
+        "update billing_debitadjustment set debt_nano = debt_nano - 1"
+        " where id = (select max(id) from billing_debitadjustment where debt_nano > 0) returning id"
+    )
+    return f"adjustment {adjustment}"
+
+
+@plants
+def take_backs_equal_their_entries(ledger: Told) -> str:
+    taken = ledger.one(
+        "update billing_takeback set taken_nano = taken_nano - 1"
+        " where id = (select max(id) from billing_takeback where taken_nano > 1) returning id"
+    )
+    return f"take-back {taken}"
 
 
 @plants
@@ -444,6 +589,15 @@ def nothing_crosses_organizations(ledger: Told) -> str:
         )
     )
     return f"purchase {purchase}"
+
+
+@plants
+def nothing_is_orphaned(ledger: Told) -> str:
+    """A price version that charges name is deleted; no foreign key would stop it."""
+    version = ledger.one("select price_version_id from billing_charge group by 1 order by count(*) limit 1")
+    ledger.do("delete from billing_price where version_id = %s", version)
+    ledger.do("delete from billing_priceversion where id = %s", version)
+    return f"charge {ledger.one('select min(id) from billing_charge where price_version_id = %s', version)}"
 
 
 @plants
@@ -542,7 +696,18 @@ def price_versions_do_not_overlap(ledger: Told) -> str:
 
 
 @plants
+def rates_are_the_prices(ledger: Told) -> str:
+    """What usage costs is changed where charges read it, and not where people do."""
+    version = ledger.one(
+        "update billing_priceversion set rates = jsonb_set(rates, '{input}', '1')"
+        " where id = (select min(id) from billing_priceversion) returning id"
+    )
+    return f"price version {version}"
+
+
+@plants
 def money_is_whole(ledger: Told) -> str:
+    ledger.do("alter table billing_charge drop constraint charge_sound")
     ledger.do("alter table billing_charge alter column debt_nano type numeric")
     return "billing_charge.debt_nano"
 
@@ -555,8 +720,9 @@ def guards_stand(ledger: Told) -> str:
 
 @plants
 def constraints_stand(ledger: Told) -> str:
-    ledger.do("alter table billing_creditlot drop constraint lot_bounds")
-    return "constraint lot_bounds"
+    """A constraint of the same name that lets everything pass."""
+    ledger.do("alter table billing_creditlot drop constraint lot_sound, add constraint lot_sound check (true)")
+    return "constraint lot_sound"
 
 
 @plants

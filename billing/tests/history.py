@@ -49,7 +49,8 @@ class History:
         self._is_clock_unsteady = is_clock_unsteady
         self._chance = random.Random(seed)
         self._keys = count(1)
-        self.at = timezone.now().replace(microsecond=123_456) - timedelta(days=DAYS + 20)
+        self._told_at = timezone.now().replace(microsecond=123_456)
+        self.at = self._told_at - timedelta(days=DAYS + 20)
 
     def wait(self, by: timedelta) -> None:
         """Move the clock on. An unsteady one is set back by two seconds now and then."""
@@ -238,7 +239,7 @@ class History:
             )
 
     def _undo_debt(self, customer: Customer) -> None:
-        """Overshoot, adjustments and take-backs that made debt are given back: while it is open, and after it was paid."""
+        """What made debt is given back: usage, adjustments and take-backs, while it is open and after it was paid."""
         spare = customer.summary().available_nano
         lot_id = customer.give(400, expires_at=self.at + timedelta(minutes=1)).lot_id
         customer.give(100, expires_at=self.at + timedelta(days=1))
@@ -423,7 +424,7 @@ class History:
 
     def _end(self) -> None:
         """Everything that is due is done; some holds are open, and somebody owes."""
-        self.wait(timedelta(hours=2))
+        self.wait(max(timedelta(hours=2), self._told_at - timedelta(hours=3) - self.at))
         expiry.book_due()
         self.busy.give(10**9, reason="so that there is something to hold", kind=CreditLot.Kind.ADJUSTMENT)
         for amount in (100, 200, 300):

@@ -53,11 +53,16 @@ def ledger(told: Told) -> Iterator[Told]:
 
 def test_the_history_has_something_of_everything_and_every_invariant_holds(ledger):
     for table, column, values in [
-        ("billing_ledgerentry", "kind", 8),
+        ("billing_ledgerentry", "kind", 15),
+        ("billing_ledgerentry", "cause_kind", 7),
         ("billing_hold", "state", 4),
         ("billing_charge", "operation", 3),
         ("billing_creditlot", "kind", 4),
         ("billing_purchase", "state", 3),
+        ("billing_reversal", "cause_kind", 3),
+        ("billing_unpricedusage", "operation", 4),
+        ("billing_creditevent", "kind", 2),
+        ("billing_creditaccount", "state", 2),
     ]:
         assert ledger.one(f"select count(distinct {column}) from {table}") == values, table
     assert [verdict for verdict in ledger.verdicts() if not verdict.holds] == []
@@ -163,7 +168,11 @@ def test_the_command_speaks_json(check, corrupted):
     status, text = check("--json")
     assert status == 1
     document, _ = json.JSONDecoder().raw_decode(text)
-    assert document["violated"] == ["charges_equal_their_entries", "charges_cost_their_price"]
+    assert document["violated"] == [
+        "charges_equal_their_entries",
+        "charges_cost_their_price",
+        "usage_days_are_their_charges",
+    ]
     by_name = {line["invariant"]: line for line in document["invariants"]}
     assert set(by_name) == {invariant.name for invariant in INVARIANTS}
     row = by_name["charges_equal_their_entries"]["rows"][0]
@@ -189,7 +198,7 @@ def test_a_history_that_is_written_anew_as_a_whole_is_found_by_its_recorded_head
     """Usage of the last charge is moved to nowhere and everything that follows from it is made to agree."""
     heads = tmp_path / "heads"
     assert check("--heads", str(heads))[0] == 0
-    assert len(heads.read_text().splitlines()) == 4
+    assert len(heads.read_text().splitlines()) == 7
     assert check("--heads", str(heads))[0] == 0
     told.superuser.execute("set local session_replication_role = replica")
     entry = told.one(
@@ -237,6 +246,12 @@ EDITED_TABLES = (
     "billing_purchase",
     "billing_priceversion",
     "billing_price",
+    "billing_reversal",
+    "billing_debitadjustment",
+    "billing_takeback",
+    "billing_usageday",
+    "billing_unpricedusage",
+    "billing_creditevent",
 )
 
 # Columns that nothing else in the database says too, or not in every row. docs/decisions/0011 has this list as well.
@@ -244,6 +259,9 @@ _TEXT = "a text for people, kept out of the chain so that it can be erased"
 _WHEN = "a time that only this row knows, within the bounds that are checked"
 _UNUSED = "known from what was charged by it; of a price that nobody used nothing follows"
 _UNNAMED = "a row that no other names"
+_REFUSED = "of usage that was refused: it moved nothing, and no other row tells of it"
+_TOLD = "what was told in the past: the account remembers the last of its kind, and only that is compared"
+_KEY = "made by a form; its work is done when the row stands"
 UNKNOWABLE = {
     "billing_creditaccount.created_at": _WHEN,
     "billing_creditaccount.last_at": "a floor for the time of the next operation: a later one is as good",
@@ -252,7 +270,38 @@ UNKNOWABLE = {
     "billing_creditaccount.state": "staff's decision; the audit has it",
     "billing_creditlot.label": _TEXT,
     "billing_creditlot.reason": _TEXT,
-    "billing_creditlot.grant_key": "made by a form; its work is done when the lot stands",
+    "billing_creditlot.grant_key": _KEY,
+    "billing_reversal.label": _TEXT,
+    "billing_reversal.reason": _TEXT,
+    "billing_reversal.reversal_key": _KEY,
+    "billing_debitadjustment.label": _TEXT,
+    "billing_debitadjustment.reason": _TEXT,
+    "billing_debitadjustment.adjustment_key": _KEY,
+    "billing_debitadjustment.unpriced_usage_id": "what it was for; the audit has it",
+    "billing_takeback.label": _TEXT,
+    "billing_takeback.reason": _TEXT,
+    "billing_takeback.take_back_key": _KEY,
+    "billing_takeback.asked_nano": "of what was asked for, only what was taken or owed moved anything",
+    "billing_takeback.is_rest_owed": "where nothing was left to owe",
+    "billing_usageday.id": _UNNAMED,
+    "billing_creditevent.id": _UNNAMED,
+    "billing_creditevent.organization_id": _TOLD,
+    "billing_creditevent.kind": _TOLD,
+    "billing_creditevent.occurred_at": _TOLD,
+    "billing_creditevent.handled_at": _WHEN,
+    "billing_unpricedusage.id": _UNNAMED,
+    "billing_unpricedusage.organization_id": _REFUSED,
+    "billing_unpricedusage.operation": _REFUSED,
+    "billing_unpricedusage.idempotency_key": _REFUSED,
+    "billing_unpricedusage.model": _REFUSED,
+    "billing_unpricedusage.token_class": _REFUSED,
+    "billing_unpricedusage.surface": _REFUSED,
+    "billing_unpricedusage.key_ref": _REFUSED,
+    "billing_unpricedusage.quantities": _REFUSED,
+    "billing_unpricedusage.started_at": _REFUSED,
+    "billing_unpricedusage.attempts": _REFUSED,
+    "billing_unpricedusage.first_at": _WHEN,
+    "billing_unpricedusage.last_at": _WHEN,
     "billing_hold.id": _UNNAMED,
     "billing_hold.lot_ids": "of a hold that was given back: any lot that was live may have been pinned",
     "billing_hold.available_after_nano": "exact only where the operation had its instant for itself",

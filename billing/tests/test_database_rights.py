@@ -5,11 +5,14 @@ Every attempt runs as `console_app` on a connection of its own, against tables w
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 
-from billing.tests.customer import MODEL, Customer
+from billing.credits import ledger, metering
+from billing.models import Reversal
+from billing.tests.customer import MODEL, Customer, units
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,23 +24,54 @@ MONEY_TABLES = (
     "billing_hold",
     "billing_charge",
     "billing_ledgerentry",
+    "billing_usageday",
+    "billing_unpricedusage",
+    "billing_reversal",
+    "billing_debitadjustment",
+    "billing_takeback",
 )
 HISTORY_TABLES = (
     "billing_ledgerentry",
     "billing_charge",
+    "billing_reversal",
+    "billing_debitadjustment",
+    "billing_takeback",
     "billing_price",
     "billing_priceversion",
     "accounts_auditevent",
 )
 
 
+# What rows without foreign keys name, so that it must not go away.
+PARENT_TABLES = (
+    "billing_creditaccount",
+    "billing_creditlot",
+    "billing_hold",
+    "billing_pricedmodel",
+    "billing_priceversion",
+    "billing_unpricedusage",
+)
+
+
+def move_money(customer: Customer) -> None:
+    """Leave a row in every table of money."""
+    lot = customer.give(1_000).lot_id
+    hold_id = customer.hold(50, key="h")
+    customer.capture(hold_id, 40)
+    charge_id = customer.charge(7, key="c").charge_id
+    assert charge_id is not None
+    metering.report_usage(organization_id=customer.id, key="u", usage=units(1, audio=1))
+    why: dict[str, Any] = {"organization_id": customer.id, "reason": "for a test", "actor_id": None}
+    ledger.adjust(amount_nano=5, key=uuid4(), label="Correction", may_owe=False, **why)
+    ledger.take_back(lot_id=lot, amount_nano=5, key=uuid4(), rest_as_debt=False, **why)
+    ledger.reverse(cause_kind=Reversal.Cause.CHARGE, cause_id=charge_id, key=uuid4(), **why)
+    assert customer.charge(10_000, key="too much").outcome == "insufficient"
+
+
 @pytest.fixture
 def runtime(customer: Customer, role_address) -> Iterator[Connection]:
     """The runtime role, after some money has moved."""
-    customer.give(1_000)
-    hold_id = customer.hold(50, key="h")
-    customer.capture(hold_id, 40)
-    customer.charge(7, key="c")
+    move_money(customer)
     before = customer.footprint()
     with psycopg.connect(role_address("console_app"), autocommit=True) as connection:
         yield connection
@@ -70,8 +104,25 @@ def test_the_runtime_role_writes_no_table_of_money(runtime):
         refused(runtime, f"do $$ begin lock table {table} in exclusive mode; end $$")
 
 
+def test_of_an_event_the_runtime_role_may_say_only_that_it_was_handled(runtime):
+    table = "billing_creditevent"
+    assert runtime.execute(f"update {table} set handled_at = now()").rowcount >= 1
+    for column in ("id = id", "organization_id = organization_id", "kind = 'reload_due'", "occurred_at = now()"):
+        refused(runtime, f"update {table} set {column}")
+        refused(runtime, f"update {table} set handled_at = now(), {column}")
+    refused(runtime, f"delete from {table}")
+    refused(runtime, f"truncate {table}")
+    refused(
+        runtime,
+        f"insert into {table} (organization_id, kind, occurred_at) select organization_id, kind, now() from {table}",
+    )
+    refused(runtime, f"insert into {table} default values")
+    refused(runtime, f"copy {table} from stdin")
+    refused(runtime, f"merge into {table} t using {table} s on t.id = s.id when matched then delete")
+
+
 def test_the_runtime_role_changes_no_table_of_money(runtime):
-    for table in MONEY_TABLES:
+    for table in (*MONEY_TABLES, "billing_creditevent"):
         refused(runtime, f"alter table {table} disable trigger all")
         refused(runtime, f"alter table {table} disable trigger user")
         refused(runtime, f"alter table {table} add column note text")
@@ -93,7 +144,7 @@ def test_the_runtime_role_can_not_drop_guards_or_constraints(runtime, superuser_
         "select tgname, tgrelid::regclass::text from pg_trigger where not tgisinternal"
         " and tgrelid::regclass::text ~ '^(billing|accounts)_'"
     ).fetchall()
-    assert len(guards) >= 10
+    assert len(guards) >= 25
     for name, table in guards:
         refused(runtime, f"drop trigger {name} on {table}")
         refused(runtime, f"alter table {table} disable trigger {name}")
@@ -103,7 +154,7 @@ def test_the_runtime_role_can_not_drop_guards_or_constraints(runtime, superuser_
         " where conrelid::regclass::text = any(%s) and contype in ('c', 'u')",
         [list(MONEY_TABLES)],
     ).fetchall()
-    assert len(constraints) >= 20
+    assert len(constraints) >= 18
     for name, table in constraints:
         refused(runtime, f'alter table {table} drop constraint "{name}"')
 
@@ -225,14 +276,26 @@ def test_the_runtime_role_owns_nothing_and_writes_no_money_by_any_grant(runtime,
 @pytest.mark.parametrize("table", HISTORY_TABLES)
 def test_the_owner_rewrites_no_history_either(customer, owner_connection, table):
     """Rights don't bind an owner; triggers do, and taking them away leaves a trace in the schema."""
-    customer.give(1_000)
-    customer.charge(7, key="c")
+    move_money(customer)
     if table == "accounts_auditevent":
         owner_connection.execute("insert into accounts_auditevent (action, target) values ('test.done', '')")
     refused(owner_connection, f"update {table} set id = id")
     refused(owner_connection, f"delete from {table}")
-    if table != "billing_priceversion":
-        refused(owner_connection, f"truncate {table} cascade")
+    refused(owner_connection, f"truncate {table} cascade")
+
+
+@pytest.mark.parametrize("table", PARENT_TABLES)
+def test_what_rows_without_foreign_keys_name_can_not_be_deleted(customer, owner_connection, table):
+    """Charges, holds and entries have no foreign keys; what they point to stays instead, for the owner too."""
+    move_money(customer)
+    refused(owner_connection, f"delete from {table}")
+    refused(owner_connection, f"truncate {table} cascade")
+
+
+def test_an_organization_with_credit_can_not_be_deleted(customer, owner_connection):
+    move_money(customer)
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        owner_connection.execute("delete from accounts_organization")
 
 
 def test_the_owner_changes_of_a_lot_only_its_remainder(customer, owner_connection):

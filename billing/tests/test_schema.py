@@ -33,7 +33,10 @@ def test_no_column_of_billing_can_hold_a_fraction():
 
 
 def test_every_time_is_an_instant_and_not_a_date_without_a_zone():
-    assert columns("data_type in ('timestamp without time zone', 'date', 'time without time zone')") == []
+    """One exception that says so: usage is added up by the UTC day of its start."""
+    assert columns("data_type in ('timestamp without time zone', 'date', 'time without time zone')") == [
+        ("billing_usageday", "day", "date")
+    ]
 
 
 def test_names_of_amounts_end_in_their_unit():
@@ -43,12 +46,14 @@ def test_names_of_amounts_end_in_their_unit():
 
 
 @pytest.mark.parametrize("table", ["billing_creditaccount", "billing_creditlot", "billing_hold", "billing_charge",
-                                   "billing_ledgerentry", "billing_purchase"])  # fmt: skip
+                                   "billing_ledgerentry", "billing_purchase", "billing_reversal",
+                                   "billing_debitadjustment", "billing_takeback", "billing_usageday",
+                                   "billing_unpricedusage", "billing_creditevent"])  # fmt: skip
 def test_every_row_of_money_names_its_organization(table):
     assert columns(f"table_name = '{table}' and column_name = 'organization_id' and is_nullable = 'NO'")
 
 
-@pytest.mark.parametrize("model", ["Hold", "Charge", "LedgerEntry", "CreditLot"])
+@pytest.mark.parametrize("model", ["Hold", "Charge", "LedgerEntry", "CreditLot", "UsageDay"])
 def test_unique_constraints_of_hot_tables_lead_with_the_organization(model):
     """Design, section 9: that is what lets the tables be sharded by organization."""
     for constraint in apps.get_model("billing", model)._meta.total_unique_constraints:

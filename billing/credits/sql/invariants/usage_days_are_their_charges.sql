@@ -43,3 +43,4 @@ full join due on due.organization_id = kept.organization_id and due.day = kept.d
   and due.priced_model_id = kept.priced_model_id and due.key_ref = kept.key_ref
 where (kept.requests, kept.amount_nano, kept.reversed_nano, kept.units)
   is distinct from (due.requests, due.amount_nano, due.reversed_nano, due.units)
+  or kept.other_units ?| array['input', 'output', 'cache_write', 'cache_read']
