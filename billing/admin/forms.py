@@ -2,17 +2,18 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
 from django.core.exceptions import ValidationError
 
-from billing.credits import prices, promotions
+from billing.credits import reasons
+from billing.credits.prices import in_order, price_text
 from billing.forms import DollarsField
 from billing.models import TokenClass
-from billing.money import nano_from_text, plain_usd
+from billing.money import UNITS_PER_PRICE, nano_from_text, plain_usd
 
 PROMOTION_LASTS: Final = timedelta(days=90)
 _TOKEN_CLASS = re.compile(r"\A[a-z0-9_]{1,32}\Z", re.ASCII)
@@ -75,6 +76,13 @@ class PriceField(ParsedField):
         return nano_from_text(text)
 
 
+class RequestFeeField(PriceField):
+    """Dollars for one request with up to nine decimals, cleaned to nano-USD for a million, as prices are kept."""
+
+    def parse(self, text: str) -> int:
+        return nano_from_text(text) * UNITS_PER_PRICE
+
+
 class PromotionalCreditForm(forms.Form):
     """What to give, until when, and why. ``grant_key`` is made when the form is rendered: one key, one lot."""
 
@@ -82,12 +90,12 @@ class PromotionalCreditForm(forms.Form):
     amount_cents = DollarsField(label="Amount in dollars")
     last_day = DayField(label="Last day of use", help_text="The credit ends with this day, at midnight UTC.")
     label = forms.CharField(
-        label="Label", max_length=promotions.LABEL_LENGTH_MAX, help_text="The customer reads this beside the credit."
+        label="Label", max_length=reasons.LABEL_LENGTH_MAX, help_text="The customer reads this beside the credit."
     )
     reason = forms.CharField(
         label="Reason",
-        min_length=promotions.REASON_LENGTH_MIN,
-        max_length=promotions.REASON_LENGTH_MAX,
+        min_length=reasons.REASON_LENGTH_MIN,
+        max_length=reasons.REASON_LENGTH_MAX,
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text="Why it is given. Staff only.",
     )
@@ -121,24 +129,33 @@ class NewPricesForm(forms.Form):
     effective_at = MinuteField(label="From (UTC)", help_text="Requests that begin from then on cost the new prices.")
     reason = forms.CharField(
         label="Reason",
-        min_length=prices.REASON_LENGTH_MIN,
-        max_length=prices.REASON_LENGTH_MAX,
+        min_length=reasons.REASON_LENGTH_MIN,
+        max_length=reasons.REASON_LENGTH_MAX,
         widget=forms.Textarea(attrs={"rows": 3}),
     )
     other_class = forms.CharField(
-        label="Another token class", required=False, max_length=32, help_text="Such as cache_write_1h; seldom needed."
+        label="Another token class", required=False, max_length=32, help_text="Such as audio_input; seldom needed."
     )
     other_price = PriceField(label="Price of it, a million", required=False)
 
     def __init__(self, *args: Any, current: Mapping[str, int], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.current = current
-        self.token_classes = _in_order({*TokenClass.values, *current})
+        self.token_classes = in_order({*TokenClass.values, *current})
         names = dict(TokenClass.choices)
         for token_class in self.token_classes:
+            name = names.get(token_class, token_class)
             price = current.get(token_class)
+            if token_class == TokenClass.REQUEST:
+                self.fields["price_request"] = RequestFeeField(
+                    label=f"{name}, in dollars for one",
+                    required=False,
+                    initial="" if price is None else plain_usd(price // UNITS_PER_PRICE),
+                    help_text="Added to each request, whatever it used. Empty or 0: no fee.",
+                )
+                continue
             self.fields[f"price_{token_class}"] = PriceField(
-                label=f"{names.get(token_class, token_class)}, a million",
+                label=f"{name}, a million",
                 required=False,
                 initial="" if price is None else plain_usd(price),
                 help_text="Empty: no price, so requests that use it are refused. 0: free.",
@@ -150,7 +167,7 @@ class NewPricesForm(forms.Form):
     def clean_other_class(self) -> str:
         name: str = self.cleaned_data["other_class"]
         if name and not _TOKEN_CLASS.match(name):
-            raise ValidationError("Use small letters, digits and underscores, like cache_write_1h.")
+            raise ValidationError("Use small letters, digits and underscores, like audio_input.")
         if name in self.token_classes:
             raise ValidationError("This class has a field of its own above.")
         return name
@@ -177,8 +194,8 @@ class NewPricesForm(forms.Form):
         """Token class, price so far and price to come, for the page that asks again."""
         after = self.prices_nano_per_million
         return [
-            (name, _written(self.current.get(name)), _written(after.get(name)))
-            for name in _in_order({*self.current, *after})
+            (name, _written(name, self.current.get(name)), _written(name, after.get(name)))
+            for name in in_order({*self.current, *after})
         ]
 
 
@@ -188,10 +205,5 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
     return text
 
 
-def _in_order(token_classes: Iterable[str]) -> list[str]:
-    known = TokenClass.values
-    return sorted(token_classes, key=lambda name: (known.index(name) if name in known else len(known), name))
-
-
-def _written(price: int | None) -> str:
-    return "no price" if price is None else f"${plain_usd(price)}"
+def _written(token_class: str, price: int | None) -> str:
+    return "no price" if price is None else price_text(token_class, price)

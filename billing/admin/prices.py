@@ -18,15 +18,14 @@ from billing.admin.lists import HistoryAdmin
 from billing.credits import prices
 from billing.errors import Refused
 from billing.models import PricedModel, PriceVersion
-from billing.money import plain_usd
 
 PUBLISH = "billing.add_priceversion"
 
 
 def written_prices(version: PriceVersion) -> str:
     """All prices of a version in one line; its prices are loaded."""
-    found = sorted(version.prices.all(), key=lambda price: price.pk)
-    return ", ".join(f"{price.token_class} ${plain_usd(price.price_nano_per_million)}" for price in found)
+    rates = prices.rates_of(version)
+    return ", ".join(f"{name} {prices.price_text(name, rates[name])}" for name in prices.in_order(rates))
 
 
 class VersionsOfModelInline(ReadOnly, admin.TabularInline):
@@ -108,7 +107,7 @@ class PricedModelAdmin(admin.ModelAdmin):
         if model is None:
             raise Http404("There is no such model.")
         newest = prices.newest(model=model)
-        current = {price.token_class: price.price_nano_per_million for price in newest.prices.all()} if newest else {}
+        current = prices.rates_of(newest) if newest else {}
         if request.method != "POST":
             initial = {"effective_at": next_start(at=timezone.now())}
             return self._publish_form(request, model, newest, NewPricesForm(initial=initial, current=current))

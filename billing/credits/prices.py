@@ -5,7 +5,7 @@ future; what was charged before keeps its version.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -15,13 +15,12 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.models import User
+from billing.credits import reasons
 from billing.errors import Refused
-from billing.models import Price, PricedModel, PriceVersion
-from billing.money import NANO_PER_CENT, NANO_PER_USD
+from billing.models import Price, PricedModel, PriceVersion, TokenClass
+from billing.money import NANO_PER_CENT, NANO_PER_USD, UNITS_PER_PRICE, plain_usd
 
 PRICE_NANO_PER_MILLION_MAX = 10**14
-REASON_LENGTH_MIN = 10
-REASON_LENGTH_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +32,51 @@ class ModelPrices:
     prices_nano_per_million: Mapping[str, int]
 
 
-def _per_million(slug: str, name: str, *, input_cents: int, output_cents: int) -> ModelPrices:
-    """Prices in the usual proportions: a cache write costs 1.25 times the input, a cache read a tenth of it."""
-    return ModelPrices(
-        slug=slug,
-        name=name,
-        prices_nano_per_million=MappingProxyType(
-            {
-                "input": input_cents * NANO_PER_CENT,
-                "output": output_cents * NANO_PER_CENT,
-                "cache_write": input_cents * NANO_PER_CENT * 5 // 4,
-                "cache_read": input_cents * NANO_PER_CENT // 10,
-            }
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class CostLine:
+    """What one token class of a request cost. ``amount_nano`` is its share of the amount that was charged.
+
+    A charge is rounded up once, over all its classes. The shares add up to it exactly, because each is the difference
+    of two sums that are rounded in the same way.
+    """
+
+    token_class: str
+    units: int
+    price_nano_per_million: int
+    amount_nano: int
+
+
+def _listed(slug: str, name: str, *, input_cents: int, output_cents: int, request_nano: int = 0) -> ModelPrices:
+    """Prices in the usual proportions.
+
+    A cache write costs 1.25 times the input (2 times when it is kept for an hour), a cache read a tenth of it. A batch
+    costs half. Of a long context, whatever goes in costs twice as much, and the output 1.5 times.
+    """
+    input_nano, output_nano = input_cents * NANO_PER_CENT, output_cents * NANO_PER_CENT
+    prices = {
+        TokenClass.INPUT: input_nano,
+        TokenClass.OUTPUT: output_nano,
+        TokenClass.CACHE_WRITE: input_nano * 5 // 4,
+        TokenClass.CACHE_WRITE_1H: input_nano * 2,
+        TokenClass.CACHE_READ: input_nano // 10,
+        TokenClass.INPUT_BATCH: input_nano // 2,
+        TokenClass.OUTPUT_BATCH: output_nano // 2,
+        TokenClass.INPUT_LONG: input_nano * 2,
+        TokenClass.OUTPUT_LONG: output_nano * 3 // 2,
+        TokenClass.CACHE_WRITE_LONG: input_nano * 5 // 2,
+        TokenClass.CACHE_READ_LONG: input_nano // 5,
+    }
+    if request_nano:
+        prices[TokenClass.REQUEST] = request_nano * UNITS_PER_PRICE
+    return ModelPrices(slug, name, MappingProxyType({str(name): price for name, price in prices.items()}))
 
 
 SHIPPED = (
-    _per_million("orion-small", "Orion Small", input_cents=80, output_cents=400),
-    _per_million("orion-medium", "Orion Medium", input_cents=3 * 100, output_cents=15 * 100),
-    _per_million("orion-large", "Orion Large", input_cents=15 * 100, output_cents=75 * 100),
+    _listed("orion-small", "Orion Small", input_cents=80, output_cents=400),
+    _listed("orion-medium", "Orion Medium", input_cents=3 * 100, output_cents=15 * 100),
+    _listed("orion-large", "Orion Large", input_cents=15 * 100, output_cents=75 * 100),
+    # Each request is a search too, at $10 a thousand.
+    _listed("orion-search", "Orion Search", input_cents=3 * 100, output_cents=15 * 100, request_nano=NANO_PER_CENT),
 )
 
 
@@ -72,7 +96,11 @@ def publish(
         if last is not None:
             _end(last, at=effective_at)
         version = PriceVersion.objects.create(
-            priced_model=model, effective_at=effective_at, actor_id=actor_id, reason=reason
+            priced_model=model,
+            effective_at=effective_at,
+            rates=dict(prices.prices_nano_per_million),
+            actor_id=actor_id,
+            reason=reason,
         )
         Price.objects.bulk_create(
             Price(version=version, token_class=token_class, price_nano_per_million=price)
@@ -133,8 +161,7 @@ def check(
     """
     if effective_at < at:
         raise Refused("A version can't start in the past: what was charged keeps its price.", field="effective_at")
-    if not REASON_LENGTH_MIN <= len(reason.strip()) <= REASON_LENGTH_MAX:
-        raise Refused(f"Say why, in {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.", field="reason")
+    reasons.check_reason(reason)
     _check(ModelPrices(model.slug, model.name, prices_nano_per_million))
     last = newest(model=model)
     if last is not None:
@@ -170,6 +197,59 @@ def in_force(*, at: datetime) -> list[ModelPrices]:
     return [ModelPrices(slug, name, _mapping(prices)) for slug, name, prices in rows]
 
 
+def rates_of(version: PriceVersion) -> dict[str, int]:
+    """A version's prices, by token class."""
+    return {price.token_class: price.price_nano_per_million for price in version.prices.all()}
+
+
+def cost_lines(*, rates: Mapping[str, int], quantities: Mapping[str, int]) -> list[CostLine]:
+    """What quantities cost at rates, class by class and with the fee of the request; the shares sum to the charge.
+
+    Raises:
+        Refused: a class that was used has no rate (``price_missing``); the field names it.
+    """
+    used = {**quantities, **({str(TokenClass.REQUEST): 1} if TokenClass.REQUEST in rates else {})}
+    lines: list[CostLine] = []
+    sum_before = 0
+    for token_class in in_order(used):
+        units = used[token_class]
+        if token_class not in rates:
+            if units:
+                raise Refused(f"There is no price for {token_class}.", code="price_missing", field=token_class)
+            continue
+        sum_after = sum_before + units * rates[token_class]
+        amount_nano = _rounded_up(sum_after) - _rounded_up(sum_before)
+        lines.append(CostLine(token_class, units, rates[token_class], amount_nano))
+        sum_before = sum_after
+    return lines
+
+
+def cost_nano(*, rates: Mapping[str, int], quantities: Mapping[str, int]) -> int:
+    """What quantities cost at rates, as a charge would.
+
+    Raises:
+        Refused: a class that was used has no rate (``price_missing``); the field names it.
+    """
+    return sum(line.amount_nano for line in cost_lines(rates=rates, quantities=quantities))
+
+
+def price_text(token_class: str, price_nano_per_million: int) -> str:
+    """A price as people read it: dollars for a million units, the fee of a request in dollars for one."""
+    if token_class == TokenClass.REQUEST:
+        return f"${plain_usd(price_nano_per_million // UNITS_PER_PRICE)} each"
+    return f"${plain_usd(price_nano_per_million)}"
+
+
+def in_order(token_classes: Iterable[str]) -> list[str]:
+    """Token classes as the price list shows them: the known ones in their order, then the others by name."""
+    known = TokenClass.values
+    return sorted(token_classes, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _rounded_up(sum_: int) -> int:
+    return -(-sum_ // UNITS_PER_PRICE)
+
+
 def _mapping(prices: object) -> Mapping[str, int]:
     loaded = json.loads(prices) if isinstance(prices, str) else prices
     assert isinstance(loaded, dict)
@@ -181,11 +261,14 @@ def _check(prices: ModelPrices) -> None:
         raise Refused("Give at least one price.", field="prices")
     for token_class, price in prices.prices_nano_per_million.items():
         if type(price) is not int or not 0 <= price <= PRICE_NANO_PER_MILLION_MAX:
-            raise Refused(
-                f"The price of {token_class} must be from $0 to "
-                f"${PRICE_NANO_PER_MILLION_MAX // NANO_PER_USD:,} a million.",
-                field=token_class,
+            most = (
+                f"${plain_usd(PRICE_NANO_PER_MILLION_MAX // UNITS_PER_PRICE)} a request"
+                if token_class == TokenClass.REQUEST
+                else f"${PRICE_NANO_PER_MILLION_MAX // NANO_PER_USD:,} a million"
             )
+            raise Refused(f"The price of {token_class} must be from $0 to {most}.", field=token_class)
+        if token_class == TokenClass.REQUEST and price % UNITS_PER_PRICE:
+            raise Refused("The fee of a request is at least a billionth of a dollar, or 0.", field=token_class)
 
 
 def _check_start(last: PriceVersion, *, at: datetime) -> None:

@@ -10,14 +10,11 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing.credits import ledger
+from billing.credits import ledger, reasons
 from billing.errors import Refused
 from billing.models import CreditLot
 from billing.money import dollars_text, nano_from_cents
 
-LABEL_LENGTH_MAX: Final = 80
-REASON_LENGTH_MIN: Final = 10
-REASON_LENGTH_MAX: Final = 500
 LASTS_AT_MOST: Final = timedelta(days=5 * 366)
 
 
@@ -32,16 +29,19 @@ def check(*, amount_cents: int, expires_at: datetime, label: str, reason: str, a
     most_cents = settings.PROMOTIONAL_CREDIT_MAXIMUM_CENTS
     if not 0 < amount_cents <= most_cents:
         raise Refused(f"Give from $0.01 to {dollars_text(most_cents)}.", code="amount", field="amount_cents")
+    check_end(expires_at, at=at)
+    reasons.check_label(label)
+    reasons.check_reason(reason)
+
+
+def check_end(expires_at: datetime, *, at: datetime) -> None:
+    """Refuse an end that given credit may not have.
+
+    Raises:
+        Refused: with the field ``expires_at``.
+    """
     if not at < expires_at <= at + LASTS_AT_MOST:
         raise Refused("It must end in the future, within five years.", code="expires_at", field="expires_at")
-    if not 0 < len(label.strip()) <= LABEL_LENGTH_MAX or not label.isprintable():
-        raise Refused(
-            f"Write one line of at most {LABEL_LENGTH_MAX} characters for the customer.", code="label", field="label"
-        )
-    if not REASON_LENGTH_MIN <= len(reason.strip()) <= REASON_LENGTH_MAX or "\x00" in reason:
-        raise Refused(
-            f"Say why, in {REASON_LENGTH_MIN} to {REASON_LENGTH_MAX} characters.", code="reason", field="reason"
-        )
 
 
 def give_promotional_credit(

@@ -126,9 +126,27 @@ def test_an_empty_price_is_none_and_zero_is_free(client, model):
 
 
 def test_another_class_can_be_priced_and_then_has_a_field(client, model):
-    client.post(url_of(model), filled(other_class="cache_write_1h", other_price="6"))
-    assert published(newest(model))["cache_write_1h"] == 6 * 10**9
-    assert 'name="price_cache_write_1h" value="6.00"' in client.get(url_of(model)).content.decode()
+    client.post(url_of(model), filled(other_class="audio_input", other_price="6"))
+    assert published(newest(model))["audio_input"] == 6 * 10**9
+    assert 'name="price_audio_input" value="6.00"' in client.get(url_of(model)).content.decode()
+
+
+def test_the_fee_of_a_request_is_typed_in_dollars_for_one(client, customer, model):
+    page = client.post(url_of(model), filled(price_request="0.01", step="ask")).content.decode()
+    assert re.search(r"<td>request</td>\s*<td>no price</td>\s*<td><strong>\$0.01 each</strong></td>", page)
+    client.post(url_of(model), filled(price_request="0.01"))
+    assert published(newest(model))["request"] == 10**7 * 10**6
+    assert 'name="price_request" value="0.01"' in client.get(url_of(model)).content.decode()
+    everyone = staff.at_the_browser(staff.superuser())
+    versions = everyone.get(reverse("admin:billing_priceversion_changelist")).content.decode()
+    assert "request $0.01 each" in versions
+
+
+@pytest.mark.parametrize("text", ["0.100000001", "0.0000000001", "-1", "1e3"])
+def test_a_fee_out_of_bounds_is_an_error_at_its_field(client, model, text):
+    response = client.post(url_of(model), filled(price_request=text))
+    assert list(response.context["form"].errors) == ["price_request"]
+    assert PriceVersion.objects.count() == 1
 
 
 def test_what_was_typed_is_kept_when_it_is_changed_again(client, model):

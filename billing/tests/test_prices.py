@@ -214,5 +214,22 @@ def test_the_shipped_list_is_seeded_once_with_the_public_prices(db):
     by_slug = {model.slug: model.prices_nano_per_million for model in prices.in_force(at=at)}
     assert (by_slug["orion-medium"]["input"], by_slug["orion-medium"]["output"]) == (3 * 10**9, 15 * 10**9)
     assert (by_slug["orion-large"]["input"], by_slug["orion-large"]["output"]) == (15 * 10**9, 75 * 10**9)
-    assert all(set(model) == {"input", "output", "cache_write", "cache_read"} for model in by_slug.values())
+    usual = {"input", "output", "cache_write", "cache_write_1h", "cache_read"}
+    batch_and_long = {"input_batch", "output_batch", "input_long", "output_long", "cache_write_long", "cache_read_long"}
+    for slug, model in by_slug.items():
+        assert set(model) == usual | batch_and_long | ({"request"} if slug == "orion-search" else set())
+        assert 2 * model["input_batch"] == model["input"]
+        assert 2 * model["output_batch"] == model["output"]
+        assert model["input_long"] == 2 * model["input"]
+        assert 2 * model["output_long"] == 3 * model["output"]
+    assert by_slug["orion-search"]["request"] == 10**7 * 10**6, "a cent a request"
     assert prices.in_force(at=at - timedelta(microseconds=1)) == []
+
+
+def test_seeding_leaves_models_alone_that_have_prices(db):
+    """Not even a class that the shipped list has and the model's own version has not."""
+    publish("orion-medium", {"input": 7})
+    seeded = prices.seed(effective_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert len(seeded) == len(prices.SHIPPED) - 1
+    (version,) = PriceVersion.objects.filter(priced_model__slug="orion-medium")
+    assert prices.rates_of(version) == {"input": 7}
