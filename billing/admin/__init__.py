@@ -1,7 +1,18 @@
 """What staff see of billing. Rows of history are read-only for everyone; what staff change goes through use cases."""
 
 from .accounts import BillingAccountAdmin
-from .ledger import ChargeAdmin, CreditLotAdmin, HoldAdmin, LedgerEntryAdmin
+from .ledger import (
+    ChargeAdmin,
+    CreditEventAdmin,
+    CreditLotAdmin,
+    DebitAdjustmentAdmin,
+    HoldAdmin,
+    LedgerEntryAdmin,
+    ReversalAdmin,
+    TakeBackAdmin,
+    UnpricedUsageAdmin,
+    UsageDayAdmin,
+)
 from .prices import PricedModelAdmin, PriceVersionAdmin
 from .purchases import AutoReloadConsentAdmin, CardSetupAdmin, PurchaseAdmin, StripeEventAdmin
 
@@ -10,11 +21,17 @@ __all__ = [
     "BillingAccountAdmin",
     "CardSetupAdmin",
     "ChargeAdmin",
+    "CreditEventAdmin",
     "CreditLotAdmin",
+    "DebitAdjustmentAdmin",
     "HoldAdmin",
     "LedgerEntryAdmin",
     "PriceVersionAdmin",
     "PricedModelAdmin",
     "PurchaseAdmin",
+    "ReversalAdmin",
     "StripeEventAdmin",
+    "TakeBackAdmin",
+    "UnpricedUsageAdmin",
+    "UsageDayAdmin",
 ]

@@ -1,4 +1,4 @@
-"""Billing accounts: what an organization has, why, and what happens next; and giving promotional credit."""
+"""Billing accounts: what an organization has, why, and what happens next; giving promotional credit; corrections."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,13 @@ from django.utils import timezone
 
 from accounts.admin import staff_of
 from accounts.models import Organization, User
+from billing.admin.corrections import CORRECTIONS, Correction, correction_view, state_view
 from billing.admin.forms import PromotionalCreditForm
 from billing.admin.lists import HistoryAdmin
 from billing.credits import promotions, queries
 from billing.errors import Refused
 from billing.forms import id_from_text
-from billing.models import BillingAccount, Hold, LedgerEntry, StripeCustomer
+from billing.models import BillingAccount, Hold, LedgerEntry, Reversal, StripeCustomer, UnpricedUsage
 from billing.money import cents_down_from_nano, credit_text, dollars_text
 from billing.payments import auto_reload, payment_methods, purchases
 
@@ -27,6 +28,8 @@ ENTRIES_ON_PAGE = 25
 ENDED_LOTS_ON_PAGE = 10
 PURCHASES_ON_PAGE = 10
 HOLDS_ON_PAGE = 50
+UNPRICED_ON_PAGE = 10
+SERVED = (UnpricedUsage.Operation.USAGE, UnpricedUsage.Operation.CAPTURE)
 
 GIVE = "billing.give_promotional_credit"
 # The arguments of the use case that have another name in the form.
@@ -55,7 +58,7 @@ class CreditFilter(SimpleListFilter):
 
 @admin.register(BillingAccount)
 class BillingAccountAdmin(HistoryAdmin):
-    """Every organization with its credit, newest first. Nothing is edited here; credit is given by its own form."""
+    """Every organization with its credit, newest first. Nothing is edited here; credit is moved by forms of its own."""
 
     list_display = ("name", "slug", "balance", "available", "debt", "state", "created_at")
     list_filter = (CreditFilter,)
@@ -94,9 +97,24 @@ class BillingAccountAdmin(HistoryAdmin):
         return f"{summary.state}, reload due" if summary.low_at else str(summary.state)
 
     def get_urls(self) -> list[URLPattern]:
-        give = self.admin_site.admin_view(self.promotional_credit_view)
-        name = "billing_billingaccount_promotional_credit"
-        return [path("<int:organization_id>/promotional-credit/", give, name=name), *super().get_urls()]
+        own = "billing_billingaccount"
+        give, state = (
+            self.admin_site.admin_view(view) for view in (self.promotional_credit_view, self.account_state_view)
+        )
+        return [
+            path("<int:organization_id>/promotional-credit/", give, name=f"{own}_promotional_credit"),
+            path("<int:organization_id>/state/", state, name=f"{own}_state"),
+            *(
+                path(
+                    f"<int:organization_id>/{address}",
+                    self.admin_site.admin_view(self.correction_view),
+                    kwargs={"make": make},
+                    name=f"{own}_{name}",
+                )
+                for name, (address, make) in CORRECTIONS.items()
+            ),
+            *super().get_urls(),
+        ]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -139,7 +157,23 @@ class BillingAccountAdmin(HistoryAdmin):
             self.message_user(request, f"This form has given {amount} already, once (lot {granted.lot_id}).")
         else:
             self.message_user(request, f"{amount} given to {organization} (lot {granted.lot_id}).", messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:billing_billingaccount_change", args=[organization.pk]))
+        return HttpResponseRedirect(_page_of(organization))
+
+    def correction_view(
+        self, request: HttpRequest, organization_id: int, make: Callable[..., Correction], **target: Any
+    ) -> HttpResponse:
+        """One kind of correction: form, its numbers to confirm, done."""
+        organization = self._found(request, organization_id)
+        # Before the target is looked for, so that those who may not correct learn nothing of it.
+        if not request.user.has_perm(make.permission):  # type: ignore[attr-defined]
+            raise PermissionDenied
+        context = self._context(request, organization)
+        return correction_view(request, make(organization, **target), context, _page_of(organization))
+
+    def account_state_view(self, request: HttpRequest, organization_id: int) -> HttpResponse:
+        """Freeze, open or close the account."""
+        organization = self._found(request, organization_id)
+        return state_view(request, organization, self._context(request, organization), _page_of(organization))
 
     def _promotion_form(
         self, request: HttpRequest, organization: Organization, form: PromotionalCreditForm, *, is_asking: bool = False
@@ -188,6 +222,7 @@ def account_page(organization: Organization, asked_for: Callable[[str, str], Any
     )
     return {
         "summary": summary,
+        "reversible": Reversal.Cause.values,
         "available_cents": cents_down_from_nano(summary.available_nano),
         "lots": lots,
         "ended_lots": ended[:ENDED_LOTS_ON_PAGE],
@@ -195,6 +230,7 @@ def account_page(organization: Organization, asked_for: Callable[[str, str], Any
         "entries": with_actors(entries[:ENTRIES_ON_PAGE]),
         "entries_older_seq": entries[ENTRIES_ON_PAGE - 1].seq if len(entries) > ENTRIES_ON_PAGE else None,
         "holds": open_holds_of(organization),
+        "unpriced": unsettled_of(organization),
         "purchases": bought[:PURCHASES_ON_PAGE],
         "purchases_older_id": bought[PURCHASES_ON_PAGE - 1].pk if len(bought) > PURCHASES_ON_PAGE else None,
         "card": payment_methods.default_card(organization=organization),
@@ -221,6 +257,16 @@ def open_holds_of(organization: Organization) -> list[Hold]:
     """Open holds, those that end soonest first; lapsed ones among them count as given back already."""
     holds = Hold.objects.filter(organization=organization, state=Hold.State.OPEN)
     return list(holds.select_related("price_version__priced_model").order_by("expires_at")[:HOLDS_ON_PAGE])
+
+
+def unsettled_of(organization: Organization) -> list[UnpricedUsage]:
+    """Work that was served without a price and that no correction has charged, newest first."""
+    served = UnpricedUsage.objects.filter(organization=organization, operation__in=SERVED)
+    return list(served.filter(adjustments__isnull=True).order_by("-id")[:UNPRICED_ON_PAGE])
+
+
+def _page_of(organization: Organization) -> str:
+    return reverse("admin:billing_billingaccount_change", args=[organization.pk])
 
 
 def add_refusal(form: PromotionalCreditForm, refusal: Refused) -> None:

@@ -1,13 +1,30 @@
 """Rows of the ledger, to look at. Nobody adds, changes or deletes them here: a correction is a new entry."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
+from billing.admin import corrections
 from billing.admin.lists import HistoryAdmin
-from billing.models import Charge, CreditLot, Hold, LedgerEntry
+from billing.credits import prices
+from billing.models import (
+    Charge,
+    CreditEvent,
+    CreditLot,
+    DebitAdjustment,
+    Hold,
+    LedgerEntry,
+    Reversal,
+    TakeBack,
+    UnpricedUsage,
+    UsageDay,
+)
 from billing.money import exact_usd
 
 
@@ -16,8 +33,37 @@ def usd(amount_nano: int) -> str:
     return f"${exact_usd(amount_nano)}" if amount_nano >= 0 else f"−${exact_usd(-amount_nano)}"
 
 
+def written_units(quantities: dict[str, int]) -> str:
+    """Units by token class in one line."""
+    return ", ".join(f"{quantities[name]:,} {name}" for name in prices.in_order(quantities))
+
+
+class CorrectableAdmin(HistoryAdmin):
+    """Rows whose own page leads to the form that puts them right, for those who may."""
+
+    change_form_template = "admin/billing/correctable_change_form.html"
+    correction_permission: ClassVar[str]
+    correction_title: ClassVar[str]
+
+    def correction_url(self, row: Any) -> str:
+        """Where the row is put right; empty where there is nothing to do."""
+        raise NotImplementedError
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The row, with the way to its correction."""
+        row = self.get_object(request, object_id) if request.user.has_perm(self.correction_permission) else None
+        more = {"correction_url": self.correction_url(row) if row else "", "correction_title": self.correction_title}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+
+
+def _reversal_url(kind: Reversal.Cause, row: Any) -> str:
+    return reverse("admin:billing_billingaccount_reverse", args=[row.organization_id, kind.value, row.pk])
+
+
 @admin.register(CreditLot)
-class CreditLotAdmin(HistoryAdmin):
+class CreditLotAdmin(CorrectableAdmin):
     """Lots as the ledger has them: remainders without what holds have reserved, booked or not."""
 
     list_display = ("id", "organization", "kind", "label", "granted", "remaining", "effective_at", "expires_at")
@@ -27,6 +73,11 @@ class CreditLotAdmin(HistoryAdmin):
         "organization", "kind", "granted", "remaining", "effective_at", "expires_at", "purchase", "label", "reason",
         "actor_id", "grant_key",
     )  # fmt: skip
+    correction_permission = corrections.TAKE_BACK
+    correction_title = "Take back"
+
+    def correction_url(self, row: CreditLot) -> str:
+        return reverse("admin:billing_billingaccount_take_back", args=[row.organization_id, row.pk])
 
     @admin.display(description="granted")
     def granted(self, lot: CreditLot) -> str:
@@ -63,7 +114,7 @@ class HoldAdmin(HistoryAdmin):
 
 
 @admin.register(Charge)
-class ChargeAdmin(HistoryAdmin):
+class ChargeAdmin(CorrectableAdmin):
     """What requests cost, newest first."""
 
     keys_in_organization: ClassVar = ("started_at", "id")
@@ -71,8 +122,39 @@ class ChargeAdmin(HistoryAdmin):
     list_select_related = ("organization",)
     fields = (
         "organization", "idempotency_key", "operation", "hold", "price_version", "surface", "key_ref", "quantities",
-        "amount", "debt", "available_after", "started_at", "charged_at",
+        "cost", "amount", "debt", "given_back", "available_after", "started_at", "charged_at",
     )  # fmt: skip
+    correction_permission = corrections.REVERSE
+    correction_title = "Reverse"
+
+    def correction_url(self, row: Charge) -> str:
+        return _reversal_url(Reversal.Cause.CHARGE, row)
+
+    @admin.display(description="cost by class")
+    def cost(self, charge: Charge) -> SafeString:
+        """The lines of the bill, whose amounts sum to what was taken (case 77)."""
+        rates = prices.rates_of(charge.price_version)
+        lines = prices.cost_lines(rates=rates, quantities=charge.quantities)
+        return format_html_join(
+            "",
+            "{} {} at {}: {}<br>",
+            (
+                (
+                    f"{line.units:,}",
+                    line.token_class,
+                    prices.price_text(line.token_class, line.price_nano_per_million),
+                    usd(line.amount_nano),
+                )
+                for line in lines
+            ),
+        )
+
+    @admin.display(description="given back")
+    def given_back(self, charge: Charge) -> str:
+        mine = Reversal.objects.filter(
+            organization_id=charge.organization_id, cause_kind=Reversal.Cause.CHARGE, cause_id=charge.pk
+        )
+        return usd(sum(mine.values_list("amount_nano", flat=True)))
 
     @admin.display(description="amount")
     def amount(self, charge: Charge) -> str:
@@ -95,8 +177,8 @@ class LedgerEntryAdmin(HistoryAdmin):
     list_display = ("id", "organization", "seq", "kind", "amount", "balance_after", "cause", "value_at", "booked_at")
     list_select_related = ("organization",)
     fields = (
-        "organization", "seq", "kind", "lot", "amount", "balance_after", "cause", "actor_id", "value_at", "booked_at",
-        "hash_in_hex",
+        "organization", "seq", "kind", "lot", "amount", "balance_after", "cause", "reverses_seq", "actor_id",
+        "value_at", "booked_at", "hash_in_hex",
     )  # fmt: skip
 
     @admin.display(description="amount")
@@ -114,3 +196,195 @@ class LedgerEntryAdmin(HistoryAdmin):
     @admin.display(description="hash")
     def hash_in_hex(self, entry: LedgerEntry) -> str:
         return bytes(entry.hash).hex()
+
+
+@admin.register(Reversal)
+class ReversalAdmin(HistoryAdmin):
+    """What was given back of charges, corrections and take-backs."""
+
+    list_display = ("id", "organization", "cause", "amount", "label", "actor_id", "reversed_at")
+    list_select_related = ("organization",)
+    list_filter = ("cause_kind",)
+    fields = (
+        "organization", "cause", "amount", "asked", "label", "reason", "actor_id", "reversed_at", "reversal_key",
+    )  # fmt: skip
+
+    @admin.display(description="cause")
+    def cause(self, reversal: Reversal) -> str:
+        return f"{reversal.get_cause_kind_display()} {reversal.cause_id}"
+
+    @admin.display(description="amount")
+    def amount(self, reversal: Reversal) -> str:
+        return usd(reversal.amount_nano)
+
+    @admin.display(description="asked for")
+    def asked(self, reversal: Reversal) -> str:
+        return "all that was left" if reversal.asked_nano is None else usd(reversal.asked_nano)
+
+
+@admin.register(DebitAdjustment)
+class DebitAdjustmentAdmin(CorrectableAdmin):
+    """Credit that staff took to put something right."""
+
+    list_display = ("id", "organization", "amount", "debt", "label", "unpriced_usage", "actor_id", "adjusted_at")
+    list_select_related = ("organization", "unpriced_usage")
+    fields = (
+        "organization", "amount", "debt", "unpriced_usage", "label", "reason", "actor_id", "adjusted_at",
+        "adjustment_key",
+    )  # fmt: skip
+    correction_permission = corrections.REVERSE
+    correction_title = "Reverse"
+
+    def correction_url(self, row: DebitAdjustment) -> str:
+        return _reversal_url(Reversal.Cause.ADJUSTMENT, row)
+
+    @admin.display(description="amount")
+    def amount(self, adjustment: DebitAdjustment) -> str:
+        return usd(adjustment.amount_nano)
+
+    @admin.display(description="of it debt")
+    def debt(self, adjustment: DebitAdjustment) -> str:
+        return usd(adjustment.debt_nano)
+
+
+@admin.register(TakeBack)
+class TakeBackAdmin(CorrectableAdmin):
+    """Lots that were taken back, wholly or in part."""
+
+    list_display = ("id", "organization", "lot", "taken_amount", "debt", "label", "actor_id", "taken_back_at")
+    list_select_related = ("organization", "lot")
+    fields = (
+        "organization", "lot", "asked_amount", "is_rest_owed", "taken_amount", "debt", "label", "reason", "actor_id",
+        "taken_back_at", "take_back_key",
+    )  # fmt: skip
+    correction_permission = corrections.REVERSE
+    correction_title = "Reverse"
+
+    def correction_url(self, row: TakeBack) -> str:
+        return _reversal_url(Reversal.Cause.TAKE_BACK, row)
+
+    @admin.display(description="asked for")
+    def asked_amount(self, take_back: TakeBack) -> str:
+        return usd(take_back.asked_nano)
+
+    @admin.display(description="taken")
+    def taken_amount(self, take_back: TakeBack) -> str:
+        return usd(take_back.taken_nano)
+
+    @admin.display(description="became debt")
+    def debt(self, take_back: TakeBack) -> str:
+        return usd(take_back.debt_nano)
+
+
+class ServedFilter(SimpleListFilter):
+    """Usage without a price by what can be done about it."""
+
+    title = "state"
+    parameter_name = "is"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("served", "Served"), ("unsettled", "Served and not settled"), ("refused", "Refused before")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        served = (UnpricedUsage.Operation.USAGE, UnpricedUsage.Operation.CAPTURE)
+        match self.value():
+            case "served":
+                return queryset.filter(operation__in=served)
+            case "unsettled":
+                return queryset.filter(operation__in=served, adjustments__isnull=True)
+            case "refused":
+                return queryset.exclude(operation__in=served)
+        return queryset
+
+
+@admin.register(UnpricedUsage)
+class UnpricedUsageAdmin(CorrectableAdmin):
+    """Usage that had no price. What was served can be charged by a correction, once."""
+
+    list_display = (
+        "id", "organization", "operation", "model", "without_a_price", "attempts", "started_at", "last_at", "settled",
+    )  # fmt: skip
+    list_select_related = ("organization",)
+    list_filter = (ServedFilter, "operation")
+    fields = (
+        "organization", "operation", "idempotency_key", "model", "without_a_price", "units", "surface", "key_ref",
+        "started_at", "attempts", "first_at", "last_at", "settled",
+    )  # fmt: skip
+    correction_permission = corrections.DEBIT
+    correction_title = "Charge it"
+
+    def correction_url(self, row: UnpricedUsage) -> str:
+        if not row.was_served:
+            return ""
+        return reverse("admin:billing_billingaccount_settle", args=[row.organization_id, row.pk])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).prefetch_related("adjustments")
+
+    @admin.display(description="without a price")
+    def without_a_price(self, usage: UnpricedUsage) -> str:
+        return usage.token_class or "the model"
+
+    @admin.display(description="units")
+    def units(self, usage: UnpricedUsage) -> str:
+        return written_units(usage.quantities)
+
+    @admin.display(description="settled by")
+    def settled(self, usage: UnpricedUsage) -> str:
+        return ", ".join(f"{adjustment}: {usd(adjustment.amount_nano)}" for adjustment in usage.adjustments.all())
+
+
+class HandledFilter(SimpleListFilter):
+    """Events by whether anybody has heard of them."""
+
+    title = "state"
+    parameter_name = "is"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("waiting", "Waiting")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(handled_at__isnull=True) if self.value() == "waiting" else queryset
+
+
+@admin.register(CreditEvent)
+class CreditEventAdmin(HistoryAdmin):
+    """What the ledger told others: written with the credit that changed, handled after it."""
+
+    list_display = ("id", "organization", "kind", "occurred_at", "handled_at")
+    list_select_related = ("organization",)
+    list_filter = (HandledFilter, "kind")
+    fields = ("organization", "kind", "occurred_at", "handled_at")
+
+
+@admin.register(UsageDay)
+class UsageDayAdmin(HistoryAdmin):
+    """Usage by day (UTC), surface, model and key: sums that are kept with each charge."""
+
+    keys_in_organization: ClassVar = ("day", "id")
+    list_display = (
+        "id", "organization", "day", "surface", "priced_model", "key_ref", "requests", "amount", "reversed_amount",
+    )  # fmt: skip
+    list_select_related = ("organization", "priced_model")
+    list_filter = ("surface",)
+    fields = (
+        "organization", "day", "surface", "priced_model", "key_ref", "requests", "amount", "reversed_amount", "units",
+    )  # fmt: skip
+
+    @admin.display(description="amount")
+    def amount(self, day: UsageDay) -> str:
+        return usd(day.amount_nano)
+
+    @admin.display(description="given back")
+    def reversed_amount(self, day: UsageDay) -> str:
+        return usd(day.reversed_nano)
+
+    @admin.display(description="units")
+    def units(self, day: UsageDay) -> str:
+        usual = {
+            "input": day.input_units,
+            "output": day.output_units,
+            "cache_write": day.cache_write_units,
+            "cache_read": day.cache_read_units,
+        }
+        return written_units({name: count for name, count in {**usual, **day.other_units}.items() if count})

@@ -10,26 +10,35 @@ from django.urls import reverse
 
 from accounts.permissions import Role
 from accounts.tests import cast
-from billing.credits import metering
+from billing.credits import ledger, metering
 from billing.models import (
     AutoReloadConsent,
     BillingAccount,
     CardSetup,
     Charge,
+    CreditEvent,
     CreditLot,
+    DebitAdjustment,
     Hold,
     LedgerEntry,
     PricedModel,
     PriceVersion,
     Purchase,
+    Reversal,
     StripeEvent,
+    TakeBack,
+    UnpricedUsage,
+    UsageDay,
 )
 from billing.tests import staff
 from billing.tests.buyer import MODEL, Buyer
 
 pytestmark = pytest.mark.django_db
 
-HISTORY = (CreditLot, Hold, Charge, LedgerEntry, Purchase, StripeEvent, CardSetup, AutoReloadConsent, PriceVersion)
+HISTORY = (
+    CreditLot, Hold, Charge, LedgerEntry, Purchase, StripeEvent, CardSetup, AutoReloadConsent, PriceVersion, Reversal,
+    DebitAdjustment, TakeBack, UnpricedUsage, CreditEvent, UsageDay,
+)  # fmt: skip
 MODELS = (*HISTORY, BillingAccount, PricedModel)
 
 
@@ -53,10 +62,37 @@ def full(buyer: Buyer) -> Buyer:
         key=str(uuid4()),
         usage=metering.Usage(model=MODEL, quantities={"input": 10}),
     )
+    mine = {"organization_id": buyer.organization.pk, "label": "Correction", "reason": "for a test", "actor_id": None}
+    ledger.adjust(**mine, amount_nano=5, key=uuid4(), may_owe=False)
+    ledger.take_back(**mine, lot_id=buyer.lots[0].pk, amount_nano=5, key=uuid4(), rest_as_debt=False)
+    ledger.reverse(**mine, cause_kind=Reversal.Cause.CHARGE, cause_id=Charge.objects.get().pk, key=uuid4())
+    metering.report_usage(
+        organization_id=buyer.organization.pk,
+        key="unpriced",
+        usage=metering.Usage(model="unheard-of", quantities={"input": 1}),
+    )
+    assert buyer.spend(10**6).outcome == "insufficient"
     StripeEvent.objects.create(
         stripe_event_id="evt_1", type="payment_intent.succeeded", payload={"client_secret": "pi_1_secret_abc"}
     )
     return buyer
+
+
+def correction_urls(full: Buyer) -> list[str]:
+    """Every page that puts credit right, each with something to correct."""
+    lot = full.lots[0]
+    targets: dict[str, tuple[object, ...]] = {
+        "correction_credit": (),
+        "debit": (),
+        "state": (),
+        "reverse": ("charge", Charge.objects.get().pk),
+        "take_back": (lot.pk,),
+        "settle": (UnpricedUsage.objects.get().pk,),
+    }
+    return [
+        reverse(f"admin:billing_billingaccount_{name}", args=[full.organization.pk, *target])
+        for name, target in targets.items()
+    ]
 
 
 def test_every_model_of_billing_here_is_registered_once():
@@ -78,6 +114,7 @@ def test_customers_are_not_let_in_whatever_their_role(full, role):
         reverse("admin:billing_billingaccount_change", args=[full.organization.pk]),
         reverse("admin:billing_billingaccount_promotional_credit", args=[full.organization.pk]),
         reverse("admin:billing_purchase_attention"),
+        *correction_urls(full),
     ]
     for url, method in itertools.product(urls, ("get", "post")):
         response = getattr(client, method)(url)
@@ -101,6 +138,17 @@ def test_staff_without_rights_see_nothing(full):
         ("pricedmodel_publish", PricedModel.objects.get().pk),
     ):
         assert client.post(reverse(f"admin:billing_{name}", args=[pk])).status_code == 403, name
+    for url in correction_urls(full):
+        assert client.get(url).status_code == client.post(url).status_code == 403, url
+
+
+def test_looking_at_accounts_is_no_right_to_correct_them(full):
+    client = staff.at_the_browser(staff.somebody("view_billingaccount", "give_promotional_credit"))
+    for url in correction_urls(full):
+        assert client.get(url).status_code == client.post(url, {"step": "make"}).status_code == 403, url
+    page = client.get(reverse("admin:billing_billingaccount_change", args=[full.organization.pk])).content.decode()
+    for word in ("Reverse", "Take back", "Take credit", "Charge it", "Freeze"):
+        assert word not in page
 
 
 def test_a_right_to_view_shows_its_own_pages_only(full):
@@ -167,6 +215,7 @@ def test_forms_that_give_or_publish_refuse_forged_posts(full):
     for url in (
         reverse("admin:billing_billingaccount_promotional_credit", args=[full.organization.pk]),
         reverse("admin:billing_pricedmodel_publish", args=[PricedModel.objects.get().pk]),
+        *correction_urls(full),
     ):
         assert careful.post(url, {"step": "give"}).status_code == 403
 
@@ -177,6 +226,12 @@ def test_what_does_not_exist_is_not_found(full, number):
     for path, method in (
         (f"billingaccount/{number}/change/", "get"),
         (f"billingaccount/{number}/promotional-credit/", "get"),
+        (f"billingaccount/{number}/correction-credit/", "get"),
+        (f"billingaccount/{number}/state/", "get"),
+        (f"billingaccount/{full.organization.pk}/reverse/charge/{number}/", "get"),
+        (f"billingaccount/{full.organization.pk}/reverse/hold/1/", "get"),
+        (f"billingaccount/{full.organization.pk}/take-back/{number}/", "get"),
+        (f"billingaccount/{full.organization.pk}/settle/{number}/", "get"),
         (f"purchase/{number}/read-again/", "post"),
         (f"stripeevent/{number}/work-again/", "post"),
         (f"pricedmodel/{number}/publish/", "get"),
@@ -200,6 +255,7 @@ def test_no_page_needs_inline_style_or_script(full):
         reverse("admin:billing_billingaccount_promotional_credit", args=[full.organization.pk]),
         reverse("admin:billing_pricedmodel_publish", args=[PricedModel.objects.get().pk]),
         reverse("admin:billing_purchase_attention"),
+        *correction_urls(full),
     ]
     for url in urls:
         response = client.get(url)

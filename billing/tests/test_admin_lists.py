@@ -19,7 +19,8 @@ pytestmark = pytest.mark.django_db
 
 NAMES = (
     "billingaccount", "creditlot", "hold", "charge", "ledgerentry", "purchase", "stripeevent", "cardsetup",
-    "autoreloadconsent", "priceversion",
+    "autoreloadconsent", "priceversion", "reversal", "debitadjustment", "takeback", "unpricedusage", "creditevent",
+    "usageday",
 )  # fmt: skip
 CORPUS = (
     "%00", "a%00b", "'", '"', "%", "_", "\\", "١٢", "-1", "1e9", "9" * 40, "🦉", "%ED%A0%80", "%F0", "a" * 5_000,
@@ -136,7 +137,7 @@ def test_lists_take_as_many_queries_for_many_rows_as_for_one(client, buyer: Buye
     assert [len(queries_of(client, url)) for url in urls] == before
 
 
-@pytest.mark.parametrize("name", ["charge", "billingaccount", "purchase"])
+@pytest.mark.parametrize("name", ["charge", "billingaccount", "purchase", "usageday", "reversal"])
 @pytest.mark.parametrize("parameter", ["q", "before"])
 def test_no_search_and_no_position_is_an_error(client, used, name, parameter):
     for text in CORPUS:
