@@ -1,4 +1,4 @@
-"""The mails about payments: who gets them, what they say, and that each is sent once.
+"""The mails about payments and credit: who gets them, what they say, and that each is sent once.
 
 They go to the members who can do something about them, one mail each, through the outbox: written in the transaction
 of what they tell, sent after it. Their texts are templates/emails/*.txt, whose first line is the subject.
@@ -16,7 +16,7 @@ from accounts.models import Organization, Role, User
 from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
-from billing.models import AutoReload, PaymentMethod, Purchase
+from billing.models import AutoReload, CreditEvent, PaymentMethod, Purchase
 from billing.money import credit_text, dollars_text
 
 _PATHS = {
@@ -69,6 +69,27 @@ def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
         "moment": _moment(card.added_at, organization),
     }
     _send_to_all("card_replaced", organization, context, key=f"card-replaced-{card.pk}")
+
+
+def credit_exhausted(
+    *, event: CreditEvent, organization: Organization, reload_state: str, next_attempt_at: datetime | None
+) -> None:
+    """Credit has run out: what has stopped, what to do, and what auto-reload does meanwhile.
+
+    ``reload_state`` is ``charging``, ``armed``, ``backing_off`` (until ``next_attempt_at``), ``needs_customer``,
+    ``capped``, ``suspended``, ``no_card`` or ``off``.
+    """
+    summary = queries.summary(organization_id=organization.pk)
+    context = {
+        "moment": _moment(event.occurred_at, organization),
+        "available": credit_text(max(summary.available_nano, 0)).main,
+        "has_some": summary.available_nano > 0,
+        "debt": credit_text(summary.debt_nano, is_owed=True).main if summary.debt_nano else "",
+        "reload_state": reload_state,
+        "next_attempt": _moment(next_attempt_at, organization) if next_attempt_at else "",
+        **_spending(organization, at=summary.counted_at, available_nano=summary.available_nano),
+    }
+    _send_to_all("credit_exhausted", organization, context, key=f"credit-exhausted-{event.pk}")
 
 
 def _send(template: str, purchase: Purchase, more: Mapping[str, Any]) -> None:

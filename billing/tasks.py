@@ -13,7 +13,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from billing.credits import expiry
-from billing.payments import auto_reload, reconciliation, stripe_events
+from billing.payments import auto_reload, credit_events, reconciliation, stripe_events
 
 NUDGE_EXPIRES_SECONDS = 60
 
@@ -39,6 +39,13 @@ def nudge(task: "Task[Any, Any]", *args: int) -> None:
 def attempt_reload(organization_id: int) -> None:
     """Reload the credits of an organization that is low."""
     auto_reload.attempt(organization_id=organization_id, at=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def relay_credit_events() -> None:
+    """Do what follows from the ledger's events: attempt reloads, tell that credit has run out."""
+    for organization_id in credit_events.relay(at=timezone.now()):
+        nudge(attempt_reload, organization_id)
 
 
 @shared_task(ignore_result=True)
@@ -70,5 +77,5 @@ def reconcile_purchases() -> None:
 @shared_task(ignore_result=True)
 def book_expiry() -> None:
     """Write down what has expired."""
-    for organization_id in expiry.book_due():
-        nudge(attempt_reload, organization_id)
+    if expiry.book_due():
+        nudge(relay_credit_events)

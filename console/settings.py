@@ -356,6 +356,7 @@ CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "inte
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "deliver-outbox": {"task": "accounts.tasks.deliver_outbox", "schedule": timedelta(seconds=5)},
+    "relay-credit-events": {"task": "billing.tasks.relay_credit_events", "schedule": timedelta(seconds=2)},
     "sweep-reloads": {"task": "billing.tasks.sweep_reloads", "schedule": timedelta(seconds=5)},
     "sweep-stripe-events": {"task": "billing.tasks.sweep_stripe_events", "schedule": timedelta(seconds=10)},
     "reconcile-purchases": {"task": "billing.tasks.reconcile_purchases", "schedule": timedelta(seconds=30)},

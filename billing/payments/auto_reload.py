@@ -140,12 +140,12 @@ def due(*, at: datetime, limit: int = 100) -> list[int]:
     """Organizations that are low and for which an attempt would be made, the longest waiting first.
 
     What stands in the way of an attempt (in flight, suspended, backing off, five in 24 hours, no card, a cap that is
-    used up) is left out here, so that waiting is no busy loop.
+    used up, an account that isn't open) is left out here, so that waiting is no busy loop.
     """
     mine = Purchase.objects.filter(organization_id=OuterRef("pk"), kind=Purchase.Kind.AUTO_RELOAD)
     card = PaymentMethod.objects.filter(organization_id=OuterRef("pk"), is_default=True)
     accounts = (
-        CreditAccount.objects.filter(low_at__isnull=False, reload_below_nano__isnull=False)
+        CreditAccount.objects.filter(low_at__isnull=False, reload_below_nano__isnull=False, state="open")
         .filter(organization__auto_reload__is_enabled=True, organization__auto_reload__suspension="")
         .filter(
             Q(organization__auto_reload__next_attempt_at__isnull=True)
@@ -207,7 +207,7 @@ def plan(*, organization_id: int) -> int | None:
         account = ledger.lock(organization_id=organization_id)
         at = account.locked_at
         reload = reload_line.settings_of(organization_id=organization_id)
-        if account.low_at is None or reload is None:
+        if account.low_at is None or reload is None or not _is_open(organization_id):
             return None
         if not reload_line.is_armed(reload):
             reload_line.review(organization_id=organization_id)
@@ -231,6 +231,10 @@ def plan(*, organization_id: int) -> int | None:
             maximum_cents=settings.PURCHASE_MAXIMUM_CENTS,
             is_refusal=is_refusal,
         )
+        if amount_cents == 0 and account.level_nano < nano_from_cents(reload.minimum_cents):
+            # The cap stands in the way and nothing else. The mark stays: made anew it would be another event of the
+            # ledger, and another attempt, without end.
+            return None
         # What made the account low is answered: by this attempt, or by finding that it is low no more. A level that
         # is still below the line is marked again.
         reload_line.review(organization_id=organization_id)
@@ -342,6 +346,11 @@ def _check_card(card: PaymentMethod | None, *, at: datetime) -> None:
         raise Refused("Add a card first: auto-reload has nothing to charge.", code="no_card", field="is_enabled")
     if payment_methods.has_expired(card, at=at):
         raise Refused(f"{card} has expired. Update the payment method first.", code="card_expired", field="is_enabled")
+
+
+def _is_open(organization_id: int) -> bool:
+    """Whether credit could be used at all: a frozen or closed account is charged nothing."""
+    return CreditAccount.objects.filter(pk=organization_id, state=CreditAccount.State.OPEN).exists()
 
 
 def _reloads(organization_id: int) -> QuerySet[Purchase]:
