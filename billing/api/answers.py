@@ -37,7 +37,11 @@ REFUSALS: Mapping[Outcome, tuple[int, str, str]] = {
     Outcome.CONFLICT: (409, "conflict", "This idempotency key stands for another request. Nothing was changed."),
     Outcome.ALREADY_CAPTURED: (409, "already_captured", "The hold was captured before, by another key."),
     Outcome.ALREADY_VOIDED: (409, "already_voided", "The hold was voided before; there is nothing to capture."),
-    Outcome.PRICE_MISSING: (422, "price_missing", "There is no price for {detail}, so the request must not be served."),
+    Outcome.PRICE_MISSING: (
+        422,
+        "price_missing",
+        "There is no price for {detail}, so the request must not be served. It is recorded as unpriced.",
+    ),
     Outcome.ORGANIZATION_UNKNOWN: (404, "organization_unknown", "There is no such organization."),
     Outcome.ORGANIZATION_SUSPENDED: (403, "organization_suspended", "The organization is suspended by the platform."),
     Outcome.HOLD_UNKNOWN: (404, "hold_unknown", "The organization has no such hold."),
@@ -47,6 +51,10 @@ REFUSALS: Mapping[Outcome, tuple[int, str, str]] = {
         "occurred_at is more than 35 days ago or in the future.",
     ),
 }
+# Work that was done already can't be refused any more: it is kept for staff, who can charge it later.
+PRICE_MISSING_WHEN_SERVED = (
+    "There is no price for {detail}, so nothing was charged. The usage is recorded as unpriced; staff can charge it."
+)
 # What is wrong before an operation begins, or instead of one.
 FAILURES: Mapping[str, tuple[int, str]] = {
     "invalid": (422, "The body is wrong."),
@@ -179,14 +187,16 @@ def status_of(result: Result, *, done: Outcome) -> int:
     return 200 if result.outcome is Outcome.REPLAYED or done is Outcome.VOIDED else 201
 
 
-def refusal(result: Result, *, slug: str, model: str | None = None) -> tuple[int, dict[str, Any]]:
-    """Status and problem for a refused result."""
+def refusal(
+    result: Result, *, slug: str, model: str | None = None, is_served: bool = False
+) -> tuple[int, dict[str, Any]]:
+    """Status and problem for a refused result. ``is_served``: the work that it is about was done already."""
     status, code, message = REFUSALS[result.outcome]
     field = None
     who_can_fix: tuple[str, ...] = ()
     if result.outcome is Outcome.PRICE_MISSING:
         field = "model" if result.detail == model else f"quantities.{result.detail}"
-        message = message.format(detail=result.detail)
+        message = (PRICE_MISSING_WHEN_SERVED if is_served else message).format(detail=result.detail)
     elif result.outcome is Outcome.OCCURRED_AT_OUT_OF_RANGE:
         field = "occurred_at"
     if result.outcome is Outcome.INSUFFICIENT:

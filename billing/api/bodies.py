@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from django.http import HttpRequest
 from ninja.parser import Parser
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation, StringConstraints
 from pydantic.json_schema import WithJsonSchema
 
 from billing.credits import metering
@@ -108,14 +108,23 @@ KeyRef = Annotated[
     StringConstraints(pattern=r"^[\x20-\x7e]{0,64}$"),
     Field(description="The customer's API key, as the gateway calls it; never the key itself."),
 ]
-TokenClassName = Annotated[str, StringConstraints(pattern=r"^[-a-zA-Z0-9_]{1,32}$")]
+
+
+def _token_class(name: str) -> str:
+    """Refuse the fee of a request: the price list adds it by itself, once to each request."""
+    if name == metering.REQUEST_CLASS:
+        raise ValueError("this is the fee of a request; the price list adds it by itself")
+    return name
+
+
+TokenClassName = Annotated[str, StringConstraints(pattern=r"^[-a-zA-Z0-9_]{1,32}$"), AfterValidator(_token_class)]
 Units = Annotated[int, Field(strict=True, ge=0, le=metering.QUANTITY_MAX)]
 Quantities = Annotated[
     dict[TokenClassName, Units],
     Field(
         min_length=1,
         max_length=metering.TOKEN_CLASSES_MAX,
-        description="Units by token class, each counted once: input, output, cache_write, cache_read.",
+        description="Units by token class as the price list names them, each unit in one class: input, output, ...",
     ),
 ]
 SurfaceName = Annotated[Literal["api", "workbench", "claude_code"], Field(description="Where the usage came from.")]
@@ -174,11 +183,20 @@ class ChargeBody(_UsageBody):
     occurred_at: Instant | None = None
 
 
+class EventBody(ChargeBody):
+    """One event of a batch."""
+
+    operation: Annotated[
+        Literal["charge", "usage"],
+        Field(description="charge: refused when credit lacks. usage: served already, charged in full."),
+    ] = "charge"
+
+
 class ChargeManyBody(BaseModel):
-    """Up to 1,000 charges. Each is checked by itself, so a bad one has its own answer and spoils no other."""
+    """Up to 1,000 events. Each is checked by itself, so a bad one has its own answer and spoils no other."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     events: Annotated[
-        list[Annotated[ChargeBody, SkipValidation]], Field(min_length=1, max_length=metering.EVENTS_PER_CALL_MAX)
+        list[Annotated[EventBody, SkipValidation]], Field(min_length=1, max_length=metering.EVENTS_PER_CALL_MAX)
     ]

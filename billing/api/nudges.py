@@ -1,34 +1,31 @@
-"""Tells the workers that credit fell below the line of auto-reload, without making the request wait for the broker.
+"""Tells the workers that the ledger has an event for them, without making the request wait for the broker.
 
-The mark that a reload is due stands in the database already and a sweep finds it, so a nudge may be lost: with the
-process, with a broker that is down, or when too many wait.
+The event is a row of the database already and is looked for every few seconds, so a nudge may be lost: with the
+process, or with a broker that is down.
 """
 
 import queue
 import threading
-from collections.abc import Iterable
 
-from billing.tasks import attempt_reload, nudge
-
-WAITING_MAX = 1_000
+from billing.tasks import nudge, relay_credit_events
 
 
 class Nudges:
-    """Organizations to look at, handed to the broker by one thread that starts with the first of them."""
+    """One word for the broker, said by one thread that starts with the first. Many at once are said as one."""
 
     def __init__(self) -> None:
-        self._waiting: queue.Queue[int] = queue.Queue(WAITING_MAX)
+        self._waiting: queue.Queue[None] = queue.Queue(1)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def tell_low(self, organization_ids: Iterable[int]) -> None:
-        """Ask for an attempt to reload in each organization, once."""
-        for organization_id in dict.fromkeys(organization_ids):
-            try:
-                self._waiting.put_nowait(organization_id)
-            except queue.Full:
-                return
-            self._start()
+    def tell(self) -> None:
+        """Ask for the ledger's events to be looked at."""
+        try:
+            self._waiting.put_nowait(None)
+        except queue.Full:
+            # Whoever is asked already will find this event too: its row is committed.
+            return
+        self._start()
 
     def wait_until_told(self) -> None:
         """Block until the broker, or its absence, has been told everything."""
@@ -43,9 +40,9 @@ class Nudges:
 
     def _tell(self) -> None:
         while True:
-            organization_id = self._waiting.get()
+            self._waiting.get()
             try:
-                nudge(attempt_reload, organization_id)
+                nudge(relay_credit_events)
             finally:
                 self._waiting.task_done()
 

@@ -10,7 +10,15 @@ from ninja.security import HttpBearer
 
 from accounts.models import ServiceKey
 from billing.api import answers, failures
-from billing.api.bodies import AuthorizeBody, CaptureBody, ChargeBody, ChargeManyBody, StrictParser, VoidBody
+from billing.api.bodies import (
+    AuthorizeBody,
+    CaptureBody,
+    ChargeBody,
+    ChargeManyBody,
+    EventBody,
+    StrictParser,
+    VoidBody,
+)
 from billing.api.known import keys, organization_ids
 from billing.api.nudges import nudges
 from billing.credits import metering, queries
@@ -80,7 +88,7 @@ def capture(request: HttpRequest, body: CaptureBody) -> HttpResponse:
             organization_id=organization_id, hold_id=body.hold_id, key=body.idempotency_key, quantities=body.quantities
         )
 
-    return _operation(request, body.organization, operate, done=Outcome.CHARGED)
+    return _operation(request, body.organization, operate, done=Outcome.CHARGED, is_served=True)
 
 
 @gate.post("/void", response=_RESPONSES, summary="Give a hold back")
@@ -96,13 +104,13 @@ def void(request: HttpRequest, body: VoidBody) -> HttpResponse:
 @gate.post("/charge", response=_RESPONSES, summary="Charge at once")
 def charge(request: HttpRequest, body: ChargeBody) -> HttpResponse:
     """For requests whose cost is known before they are served. Refused when credit lacks."""
-    return _charge(request, body, metering.charge)
+    return _charge(request, body, metering.charge, is_served=False)
 
 
 @gate.post("/usage", response=_RESPONSES, summary="Report usage that was served already")
 def usage(request: HttpRequest, body: ChargeBody) -> HttpResponse:
     """Charged in full, also without credit: what no credit covers becomes debt, which blocks new authorizations."""
-    return _charge(request, body, metering.report_usage)
+    return _charge(request, body, metering.report_usage, is_served=True)
 
 
 @gate.post(
@@ -111,12 +119,12 @@ def usage(request: HttpRequest, body: ChargeBody) -> HttpResponse:
     summary="Charge up to 1,000 events in one call",
 )
 def charge_many(request: HttpRequest, body: ChargeManyBody) -> HttpResponse:
-    """As single charges in the given order. Each event has its own status; the call itself answers 200."""
+    """As single charges, or reports of usage, in the given order. Each event has its own status; the call's is 200."""
     results: list[dict[str, Any]] = [{} for _ in body.events]
-    charges: list[tuple[int, ChargeBody]] = []
+    charges: list[tuple[int, EventBody]] = []
     for index, raw in enumerate(body.events):
         try:
-            charges.append((index, ChargeBody.model_validate(raw)))
+            charges.append((index, EventBody.model_validate(raw)))
         except pydantic.ValidationError as error:
             results[index] = {"status": 422, "result": None, "error": answers.invalid(error)}
     bodies = [charge for _, charge in charges]
@@ -144,19 +152,27 @@ def balance(
     return answers.respond(request, 200, answers.balance(summary, slug=organization))
 
 
-def _charge(request: HttpRequest, body: ChargeBody, charge_function: Callable[..., Result]) -> HttpResponse:
+def _charge(
+    request: HttpRequest, body: ChargeBody, charge_function: Callable[..., Result], *, is_served: bool
+) -> HttpResponse:
     def operate(organization_id: int) -> Result:
         return charge_function(
             organization_id=organization_id, key=body.idempotency_key, usage=body.usage(), occurred_at=body.occurred_at
         )
 
-    return _operation(request, body.organization, operate, done=Outcome.CHARGED, model=body.model)
+    return _operation(request, body.organization, operate, done=Outcome.CHARGED, model=body.model, is_served=is_served)
 
 
 def _operation(
-    request: HttpRequest, slug: str, operate: Callable[[int], Result], *, done: Outcome, model: str | None = None
+    request: HttpRequest,
+    slug: str,
+    operate: Callable[[int], Result],
+    *,
+    done: Outcome,
+    model: str | None = None,
+    is_served: bool = False,
 ) -> HttpResponse:
-    """Run one operation for an organization and answer with its result."""
+    """Run one operation for an organization and answer with its result. ``is_served``: the work was done before."""
 
     def attempt() -> Result:
         ids = organization_ids.by_slug([slug])
@@ -166,8 +182,8 @@ def _operation(
     if _forget_strays([(slug, result)]):
         result = failures.once_more_if_disconnected(attempt)
     if result.is_newly_low:
-        nudges.tell_low(organization_ids.by_slug([slug]).values())
-    return _respond(request, result, slug, done=done, model=model)
+        nudges.tell()
+    return _respond(request, result, slug, done=done, model=model, is_served=is_served)
 
 
 def _forget_strays(results: Iterable[tuple[str, Result]]) -> bool:
@@ -183,32 +199,41 @@ def _forget_strays(results: Iterable[tuple[str, Result]]) -> bool:
 
 
 def _respond(
-    request: HttpRequest, result: Result, slug: str, *, done: Outcome, model: str | None = None
+    request: HttpRequest,
+    result: Result,
+    slug: str,
+    *,
+    done: Outcome,
+    model: str | None = None,
+    is_served: bool = False,
 ) -> HttpResponse:
     if result.outcome in answers.REFUSALS:
-        return answers.respond_problem(request, *answers.refusal(result, slug=slug, model=model))
+        return answers.respond_problem(request, *answers.refusal(result, slug=slug, model=model, is_served=is_served))
     return answers.respond(request, answers.status_of(result, done=done), answers.answer(result, done=done))
 
 
-def _event_answer(result: Result, charge: ChargeBody) -> dict[str, Any]:
+def _event_answer(result: Result, charge: EventBody) -> dict[str, Any]:
     if result.outcome in answers.REFUSALS:
-        status, problem = answers.refusal(result, slug=charge.organization, model=charge.model)
+        status, problem = answers.refusal(
+            result, slug=charge.organization, model=charge.model, is_served=charge.operation == "usage"
+        )
         return {"status": status, "result": None, "error": problem}
     status = answers.status_of(result, done=Outcome.CHARGED)
     return {"status": status, "result": answers.answer(result, done=Outcome.CHARGED), "error": None}
 
 
-def _charge_many(charges: list[ChargeBody]) -> list[Result]:
+def _charge_many(charges: list[EventBody]) -> list[Result]:
     """Charge those whose organization exists, in one call; the others get their own result."""
     ids = organization_ids.by_slug({charge.organization for charge in charges})
     events = [
-        metering.Event(ids[charge.organization], charge.idempotency_key, charge.usage(), charge.occurred_at)
+        metering.Event(
+            ids[charge.organization], charge.idempotency_key, charge.usage(), charge.occurred_at, charge.operation
+        )
         for charge in charges
         if charge.organization in ids
     ]
     outcomes = iter(metering.charge_many(events) if events else [])
     results = [next(outcomes) if charge.organization in ids else UNKNOWN_ORGANIZATION for charge in charges]
-    nudges.tell_low(
-        ids[charge.organization] for charge, result in zip(charges, results, strict=True) if result.is_newly_low
-    )
+    if any(result.is_newly_low for result in results):
+        nudges.tell()
     return results

@@ -117,7 +117,11 @@ def test_every_operation_is_described(gateway: Gateway) -> None:
             assert operation["security"] == [{"ServiceKeyBearer": []}]
     schemas = description["components"]["schemas"]
     assert schemas["AuthorizeBody"]["additionalProperties"] is False
-    assert schemas["ChargeManyBody"]["properties"]["events"]["items"] == schemas["ChargeBody"]
+    event = schemas["ChargeManyBody"]["properties"]["events"]["items"]
+    operation = event["properties"].pop("operation")
+    assert (operation["enum"], operation["default"]) == (["charge", "usage"], "charge")
+    assert event["properties"] == schemas["ChargeBody"]["properties"]
+    assert event["required"] == schemas["ChargeBody"]["required"]
     assert schemas["ChargeBody"]["properties"]["quantities"]["maxProperties"] == 32
 
 
