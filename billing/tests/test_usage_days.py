@@ -105,22 +105,16 @@ def test_days_kept_and_days_made_anew_are_the_same(customer):
 @pytest.mark.parametrize(
     ("corruption", "wrong"),
     [
+        ("update {days} set amount_nano = amount_nano + 1 where id = (select min(id) from {days})", 1),
+        ("update {days} set reversed_nano = 0 where reversed_nano > 0", 1),
+        ("update {days} set other_units = '{{\"new\": 1}}' where id = (select max(id) from {days})", 1),
+        ("update {days} set day = day - 400 where id = (select min(id) from {days})", 2),
+        ("delete from {days} where id = (select max(id) from {days})", 1),
         (
-            "update billing_usageday set amount_nano = amount_nano + 1 where id = (select min(id) from billing_usageday)",
-            1,
-        ),
-        ("update billing_usageday set reversed_nano = 0 where reversed_nano > 0", 1),
-        (
-            "update billing_usageday set other_units = '{\"new\": 1}' where id = (select max(id) from billing_usageday)",
-            1,
-        ),
-        ("update billing_usageday set day = day - 400 where id = (select min(id) from billing_usageday)", 2),
-        ("delete from billing_usageday where id = (select max(id) from billing_usageday)", 1),
-        (
-            "insert into billing_usageday (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,"
+            "insert into {days} (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,"
             " reversed_nano, input_units, output_units, cache_write_units, cache_read_units, other_units)"
-            " select organization_id, '2020-01-01', surface, priced_model_id, key_ref, 1, 1, 0, 0, 0, 0, 0, '{}'"
-            " from billing_usageday limit 1",
+            " select organization_id, '2020-01-01', surface, priced_model_id, key_ref, 1, 1, 0, 0, 0, 0, 0, '{{}}'"
+            " from {days} limit 1",
             1,
         ),
     ],
@@ -128,7 +122,7 @@ def test_days_kept_and_days_made_anew_are_the_same(customer):
 def test_a_day_that_somebody_changed_is_found_and_put_right(customer, superuser_connection, corruption, wrong):
     use_many(customer)
     right = everything(customer)
-    assert superuser_connection.execute(corruption).rowcount == 1
+    assert superuser_connection.execute(corruption.format(days="billing_usageday")).rowcount == 1
     broken = everything(customer)
     assert broken != right
     with pytest.raises(CommandError, match=f"{wrong} day"):
@@ -143,7 +137,7 @@ def test_one_organization_is_examined_alone(customer, superuser_connection):
     other = Customer("other")
     other.give(100)
     other.charge(5, key="c")
-    superuser_connection.execute("update billing_usageday set requests = 2 where organization_id = %s", [other.id])
+    superuser_connection.execute("update {days} set requests = 2 where organization_id = %s", [other.id])
     assert "agree" in run(check=True, organization="acme")
     with pytest.raises(CommandError, match="1 day"):
         run(check=True)

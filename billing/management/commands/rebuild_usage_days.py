@@ -11,8 +11,9 @@ from billing.credits import usage_days
 
 class Command(BaseCommand):
     help = (
-        "Make the daily sums of usage anew from charges and reversals, one organization after the other. Prints how many "
-        "days were other than they should have been. With --check nothing is changed, and the exit status is 1 when any is."
+        "Make the daily sums of usage anew from charges and reversals, one organization after the other. Prints how "
+        "many days were other than they should have been. With --check nothing is changed, and the exit status is 1 "
+        "when any differs."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
