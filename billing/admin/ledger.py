@@ -115,17 +115,31 @@ class HoldAdmin(HistoryAdmin):
 
 @admin.register(Charge)
 class ChargeAdmin(CorrectableAdmin):
-    """What requests cost, newest first."""
+    """What requests cost, newest first; of one organization by key, which is the only index they have there.
 
-    keys_in_organization: ClassVar = ("started_at", "id")
-    list_display = ("id", "organization", "operation", "amount", "debt", "surface", "started_at", "charged_at")
+    Newest first, an organization's charges are in its entries.
+    """
+
+    keys_in_organization: ClassVar = ("idempotency_key",)
+    list_display = (
+        "id", "organization", "idempotency_key", "operation", "amount", "debt", "surface", "started_at", "charged_at",
+    )  # fmt: skip
     list_select_related = ("organization",)
+    search_help_text = "The slug of an organization, then, if known, a blank and the key of a request; or a number."
     fields = (
         "organization", "idempotency_key", "operation", "hold", "price_version", "surface", "key_ref", "quantities",
         "cost", "amount", "debt", "given_back", "available_after", "started_at", "charged_at",
     )  # fmt: skip
     correction_permission = corrections.REVERSE
     correction_title = "Reverse"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Charge], search_term: str
+    ) -> tuple[QuerySet[Charge], bool]:
+        """A request's key is known within its organization only."""
+        slug, _, key = search_term.strip().partition(" ")
+        found, may_repeat = super().get_search_results(request, queryset, slug if key else search_term)
+        return (found.filter(idempotency_key=key.strip()) if key else found), may_repeat
 
     def correction_url(self, row: Charge) -> str:
         return _reversal_url(Reversal.Cause.CHARGE, row)

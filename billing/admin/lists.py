@@ -69,7 +69,8 @@ class KeysetList(ChangeList):
         )
 
     def _below(self, text: str, *, keys: tuple[str, ...]) -> Q:
-        parts = text.split(_BETWEEN_VALUES)
+        # A value may hold the separator itself, if it is the first: only texts of a single key are taken as they are.
+        parts = text.rsplit(_BETWEEN_VALUES, len(keys) - 1)
         if len(parts) != len(keys):
             raise IncorrectLookupParameters(BEFORE)
         values = [self._value(name, part) for name, part in zip(keys, parts, strict=True)]

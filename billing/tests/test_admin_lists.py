@@ -85,7 +85,7 @@ def test_every_row_is_on_exactly_one_page_newest_first(client, used, few_on_a_pa
 @pytest.mark.parametrize(
     ("name", "model", "order"),
     [
-        ("charge", Charge, ("-started_at", "-id")),
+        ("charge", Charge, ("-idempotency_key",)),
         ("ledgerentry", LedgerEntry, ("-seq",)),
         ("creditlot", CreditLot, ("-id",)),
     ],
@@ -101,11 +101,24 @@ def test_an_organizations_rows_are_paged_by_its_own_index(client, used, few_on_a
 
 def test_charges_of_one_instant_are_paged_one_by_one(client, customer, few_on_a_page, credits_clock_stands):
     customer.give(10**9)
-    for number in range(7):
-        customer.charge(1, key=f"c{number}")
+    for key in ("~", "a~b", "a~c~", "a", "é", "z z", "Z"):
+        customer.charge(1, key=key)
     assert Charge.objects.values("started_at").distinct().count() == 1
     found = pages(client, reverse("admin:billing_charge_changelist") + "?q=acme")
     assert sum(len(page) for page in found) == len({number for page in found for number in page}) == 7
+
+
+def test_a_charge_is_found_by_its_organization_and_key(client, customer):
+    other = Customer("other")
+    for one in (customer, other):
+        one.give(10**9)
+        one.charge(1, key="req 1")
+        one.charge(1, key="req 2")
+    url = reverse("admin:billing_charge_changelist")
+    expected = Charge.objects.get(organization=other.organization, idempotency_key="req 1")
+    assert pages(client, f"{url}?q=other+req+1") == [[expected.pk]]
+    assert pages(client, f"{url}?q=nowhere+req+1") == [[]]
+    assert pages(client, f"{url}?q={expected.pk}") == [[expected.pk]]
 
 
 @pytest.fixture
