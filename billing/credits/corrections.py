@@ -223,8 +223,8 @@ def reverse(
     Raises:
         Refused: ``field`` is the argument that won't do; codes as :func:`billing.credits.ledger.reverse`.
     """
-    if amount_nano is not None and amount_nano <= 0:
-        raise Refused("Give back more than nothing.", code="amount", field="amount_nano")
+    if amount_nano is not None and not 0 < amount_nano < 2**63:
+        raise Refused("Give back more than nothing, and what is left at most.", code="amount", field="amount_nano")
     reasons.check_label(label)
     reasons.check_reason(reason)
     with transaction.atomic():
