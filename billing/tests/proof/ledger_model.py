@@ -298,11 +298,17 @@ class Account:
     take_backs: list[Correction] = field(default_factory=list)
     unpriced: list[Unpriced] = field(default_factory=list)
     told: list[tuple[str, datetime]] = field(default_factory=list)
+    past: list[tuple[datetime, "Account"]] = field(default_factory=list)
 
     def copy(self) -> "Account":
-        """The same account, to be taken further on another way; what it is made of is never changed in place."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        """The account as it is now, without its past. What it is made of is never changed in place."""
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "past"}
         return Account(**{name: v.copy() if isinstance(v, list | dict) else v for name, v in values.items()})
+
+    def remember(self, at: datetime) -> None:
+        """The end of every operation that changed something: its time, and what the account has come to."""
+        self.last_at = at
+        self.past.append((at, self.copy()))
 
     # Sums
 
@@ -345,6 +351,14 @@ class Account:
     def available_nano(self, at: datetime) -> int:
         """What a new request may use, when holds that are due have been given back."""
         return self.live_nano(at) - self.debt_nano()
+
+    def level_nano(self, at: datetime) -> int:
+        """Live credit, held included, less debt. Holds past their end count as given back, before anybody does it."""
+        nano = self.available_nano(at)
+        for hold in self.open_holds():
+            is_standing = hold.expires_at > at
+            nano += sum(part.nano for part in hold.parts if is_standing or part.lot.expires_at > at)
+        return nano
 
     def covered_by(self, amount_nano: int, at: datetime) -> list[Part]:
         """The parts of live lots that pay an amount, as far as they reach."""
@@ -425,15 +439,18 @@ class Account:
                 self.book("return_expired", part.lot, -part.nano, ("hold", hold.id), at, value_at=value_at)
 
     def lapse(self, at: datetime, *, but: Hold | None = None) -> None:
-        """Give back every hold that is past its end, the earliest first; debt is paid from each."""
-        due = [hold for hold in self.open_holds() if hold.expires_at <= at and hold != but]
+        """Give back every hold that is past its end, the earliest first; debt is paid from each.
+
+        A hold of nothing (a free model's) has nothing to give back and stays open.
+        """
+        due = [hold for hold in self.open_holds() if hold.amount_nano and hold.expires_at <= at and hold != but]
         for hold in sorted(due, key=lambda hold: (hold.expires_at, hold.id)):
             self.settle_hold(hold, "lapsed", at)
             self.return_parts(hold, hold.parts, at)
             self.pay_debt(("hold", hold.id), at)
         if due:
             self.note_level(at)
-            self.last_at = at
+            self.remember(at)
 
     def note_level(self, at: datetime, *, is_refusal: bool = False) -> None:
         """Tell, once, that credit is below the line of auto-reload, and that it has run out.
@@ -441,7 +458,7 @@ class Account:
         Both look at live credit, held included, less debt, so that holds that come and go tell nobody anything. A
         refusal for lack of credit counts as both. An account that never had an entry has not run out.
         """
-        level = self.available_nano(at) + self.held_nano()
+        level = self.level_nano(at)
         if (
             self.reload_below_nano is not None
             and self.low_at is None
@@ -554,7 +571,7 @@ class LedgerModel:
             expires_at=now + timedelta(seconds=ttl_seconds),
         )
         account.holds[hold.id] = hold
-        account.last_at = now
+        account.remember(now)
         return Answer(
             "authorized", hold.id, None, cost, 0, hold.available_after_nano, hold.expires_at, account.low_at != before
         )
@@ -628,7 +645,7 @@ class LedgerModel:
             )
         )
         account.note_level(now)
-        account.last_at = now
+        account.remember(now)
         return Answer("charged", hold.id, charge_id, cost, unpaid, available, is_newly_low=account.low_at != before)
 
     def void(self, *, organization_id: int, hold_id: int, clock: datetime, new_id: int | None = None) -> Answer:
@@ -652,7 +669,7 @@ class LedgerModel:
                 account.return_parts(hold, hold.parts, now)
                 account.pay_debt(("hold", hold.id), now)
             account.note_level(now)
-            account.last_at = now
+            account.remember(now)
         return Answer(
             outcome,
             hold.id,
@@ -720,7 +737,7 @@ class LedgerModel:
             )
         )
         account.note_level(now)
-        account.last_at = now
+        account.remember(now)
         return Answer("charged", None, charge_id, cost, unpaid, available - cost, is_newly_low=account.low_at != before)
 
     def charge_many(self, *, events: Sequence[Event], clock: datetime, new_ids: Sequence[int | None]) -> list[Answer]:
@@ -767,6 +784,8 @@ class LedgerModel:
                     return Refusal("conflict")
                 return Granted(lot.id, lot.effective_at, lot.expires_at, is_replay=True)
         now = _stamp(account, clock)
+        if expires_at is not None and expires_at <= now:
+            return Refusal("impossible")
         account.lapse(now)
         lot = Lot(
             id=_new(new_id, (lot.id for lot in account.lots)),
@@ -784,7 +803,7 @@ class LedgerModel:
         account.book("grant", lot, amount_nano, cause, now, actor_id=actor_id)
         account.pay_debt(("lot", lot.id), now)
         account.replenish(now)
-        account.last_at = now
+        account.remember(now)
         return Granted(lot.id, lot.effective_at, lot.expires_at, is_replay=False)
 
     def expire(self, *, organization_id: int, limit: int, clock: datetime, new_id: int | None = None) -> Expired:
@@ -799,7 +818,7 @@ class LedgerModel:
         for lot in booked:
             account.book("expiry", lot, -left[lot.id], ("lot", lot.id), now, value_at=lot.expires_at)
         account.note_level(now)
-        account.last_at = now
+        account.remember(now)
         return Expired(len(booked), account.low_at != before)
 
     def expire_due(self, *, limit: int, clock: datetime, new_id: int | None = None) -> ExpiredDue:
@@ -861,7 +880,7 @@ class LedgerModel:
         answer = Reversed(reversal_id, wanted, undo.expired_nano)
         account.reversals.append(Correction(reversal_id, key, content, answer, cause))
         account.replenish(now)
-        account.last_at = now
+        account.remember(now)
         return answer
 
     def adjust(
@@ -894,7 +913,7 @@ class LedgerModel:
         unpaid = account.spend("adjustment", amount_nano, cause, now, actor_id=actor_id)
         account.book("adjustment_debt", None, -unpaid, cause, now, actor_id=actor_id)
         account.note_level(now)
-        account.last_at = now
+        account.remember(now)
         answer = Adjusted(adjustment_id, unpaid, account.low_at != before)
         account.adjustments.append(Correction(adjustment_id, key, content, answer))
         return answer
@@ -939,7 +958,7 @@ class LedgerModel:
         account.book("take_back_debt", None, -owed, cause, now, actor_id=actor_id)
         account.pay_debt(cause, now)
         account.note_level(now)
-        account.last_at = now
+        account.remember(now)
         answer = TakenBack(take_back_id, taken, owed, account.low_at != before)
         account.take_backs.append(Correction(take_back_id, key, content, answer))
         return answer
@@ -964,7 +983,7 @@ class LedgerModel:
         account.lapse(now)
         account.reload_below_nano, account.low_at, account.low_cause = below_nano, None, ""
         account.note_level(now)
-        account.last_at = now
+        account.remember(now)
         return account.low_at is not None
 
     # Reads
@@ -974,16 +993,15 @@ class LedgerModel:
         account = self.accounts[organization_id]
         at = at or _stamp(account, clock)
         standing = [hold for hold in account.open_holds() if hold.expires_at > at]
-        lapsed = [part for hold in account.open_holds() if hold.expires_at <= at for part in hold.parts]
         held = sum(hold.amount_nano for hold in standing)
-        live = account.live_nano(at) + sum(part.nano for part in lapsed if part.lot.expires_at > at)
+        debt = account.debt_nano()
         return Summary(
             counted_at=at,
-            balance_nano=live + held,
+            balance_nano=account.level_nano(at) + debt,
             held_nano=held,
             open_holds=len(standing),
-            debt_nano=account.debt_nano(),
-            available_nano=live - account.debt_nano(),
+            debt_nano=debt,
+            available_nano=account.level_nano(at) - held,
             state=account.state,
             reload_below_nano=account.reload_below_nano,
             low_at=account.low_at,
@@ -1008,10 +1026,9 @@ class LedgerModel:
         return lines
 
     def balance_at(self, *, organization_id: int, at: datetime) -> int:
-        """The balance at a past instant: entries by value time, less what lots past their end still had."""
-        account = self.accounts[organization_id]
-        ended = {lot.id for lot in account.lots if lot.expires_at <= at}
-        return sum(entry.amount_nano for entry in account.entries if entry.value_at <= at and entry.lot_id not in ended)
+        """Live credit, held included, less debt, as the summary said at an instant that is past."""
+        past = [account for when, account in self.accounts[organization_id].past if when <= at]
+        return past[-1].level_nano(at) if past else 0
 
     def usage_days(self, *, organization_id: int) -> dict[UsageDayKey, UsageDay]:
         """What charges add up to, by the day (UTC) on which requests began, surface, model and key."""
@@ -1158,9 +1175,9 @@ def _stamp(account: Account, clock: datetime) -> datetime:
 
 
 def _new(new_id: int | None, ids: Iterable[int]) -> int:
-    """The id that the database has chosen for something new: above all before it."""
+    """The id that the database has chosen for something new."""
     assert new_id is not None, "something is to be made, and no id is told for it"
-    assert all(new_id > known for known in ids), "an id is told for something new that is not new"
+    assert new_id not in ids, "an id is told for something new that is not new"
     return new_id
 
 
@@ -1179,6 +1196,6 @@ def _insufficient(account: Account, cost: int, available: int, low_before: datet
     told = len(account.told)
     account.note_level(now, is_refusal=True)
     if len(account.told) > told:
-        account.last_at = now
+        account.remember(now)
     is_newly_low = account.low_at != low_before
     return Answer("insufficient", amount_nano=cost, available_nano=available, is_newly_low=is_newly_low)

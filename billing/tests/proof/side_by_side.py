@@ -201,11 +201,12 @@ def _outcome(answer: Any) -> str:
 def _expect(predicted: Any, found: Any, what: str) -> None:
     if predicted == found:
         return
+    told = f"{what}\nthe model says  {predicted}\nthe ledger says {found}"
     if isinstance(predicted, list) and isinstance(found, list):
         pairs = [(p, f) for p, f in zip(predicted, found, strict=False) if p != f]
         more = predicted[len(found) :], found[len(predicted) :]
-        raise AssertionError(f"{what}\nthe model says, the ledger says: {pairs}\nthe rest: {more}")
-    raise AssertionError(f"{what}\nthe model says  {predicted}\nthe ledger says {found}")
+        told = f"{what}\nthe model says, the ledger says: {pairs}\nthe rest: {more}"
+    raise AssertionError(told)
 
 
 Row = tuple[Any, ...]

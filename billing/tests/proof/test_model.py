@@ -22,9 +22,6 @@ from billing.tests.proof.side_by_side import Counts, SideBySide
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LONG_RUN_STEPS = 20_000
-import os
-
-NO_SHRINK = bool(os.environ.get("NO_SHRINK"))
 
 
 @pytest.fixture
@@ -52,7 +49,7 @@ def test_model_and_ledger_agree_on_every_step_of_every_history(proof_clock, obse
         settings=settings(
             max_examples=histories,
             stateful_step_count=steps,
-            phases=[Phase.generate] if is_long or NO_SHRINK else [Phase.generate, Phase.shrink],
+            phases=[Phase.generate] if is_long else [Phase.generate, Phase.shrink],
             database=None,
             report_multiple_bugs=False,
             deadline=None,
