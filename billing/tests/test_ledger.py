@@ -221,6 +221,15 @@ def test_charge_many_answers_as_single_charges_in_order(customer):
     ]
 
 
+def test_events_of_a_batch_without_a_start_begin_when_they_are_charged(customer):
+    """On the running clock: also after a single call (the repeated key) has come in between."""
+    customer.give(1_000)
+    keys = ["a", "b", "a", "c", "d"]
+    outcomes = [result.outcome for result in metering.charge_many([customer.event(7, key=key) for key in keys])]
+    assert outcomes == ["charged", "charged", "replayed", "charged", "charged"]
+    assert [charge.charged_at - charge.started_at for charge in Charge.objects.all()] == [timedelta(0)] * 4
+
+
 # Burn order
 
 

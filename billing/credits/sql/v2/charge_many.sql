@@ -49,6 +49,7 @@ create function public.credits__charge_in_order(p_organization bigint, p_events 
 language plpgsql as $$
 declare
   a public.billing_creditaccount;
+  v_at timestamptz;
   v_events public.credits__event[];
   v_event public.credits__event;
   v_results public.credits_result[] := '{}';
@@ -61,11 +62,17 @@ declare
   i integer := 1;
 begin
   a := public.credits__lock(p_organization);
-  v_events := public.credits__priced_events(a, p_events, greatest(public.credits_clock(), a.last_at));
+  v_at := greatest(public.credits_clock(), a.last_at);
+  v_events := public.credits__priced_events(a, p_events, v_at);
   while i <= cardinality(v_events) loop
     v_last := i - 1;
-    if v_events[i].is_plain then
-      a.last_at := greatest(public.credits_clock(), a.last_at);
+    -- A run is stamped with the instant that its events are priced at, or with that of the single call before it, unless
+    -- some price has changed in between. An event without a start of its own begins when it is charged.
+    a.last_at := greatest(v_at, a.last_at);
+    if v_events[i].is_plain and (a.last_at = v_at or not exists (
+      select 1 from public.billing_priceversion
+      where (effective_at > v_at and effective_at <= a.last_at) or (superseded_at > v_at and superseded_at <= a.last_at)
+    )) then
       v_has_lapsed := a.held_nano <> 0 and exists (
         select 1 from public.billing_hold
         where organization_id = p_organization and state = 'open' and expires_at <= a.last_at
@@ -83,6 +90,11 @@ begin
       end loop;
     end if;
     if v_last >= i then
+      if a.last_at > v_at then
+        for k in i .. v_last loop
+          v_events[k].started_at := coalesce(v_events[k].given_started_at, a.last_at);
+        end loop;
+      end if;
       v_run := public.credits__charge_run(a, v_events[i:v_last], v_lot.id, v_total, v_available);
       a := v_run.account;
       v_results := v_results || v_run.results;
