@@ -176,7 +176,7 @@ class History:
         elif act == "take back":
             lot = chance.choice(list(CreditLot.objects.filter(organization_id=customer.id).order_by("-id")[:8]))
             self._take_back(customer, lot.pk, min(amount, 2 * lot.granted_nano), rest_as_debt=chance.random() < 0.3)
-        else:
+        elif Charge.objects.filter(organization_id=customer.id, amount_nano__gt=0).exists():
             for _ in range(chance.randint(1, 3)):
                 kind, cause_id, moved = self._something_that_moved(customer)
                 part = None if chance.random() < 0.5 else chance.randint(1, moved)
@@ -269,9 +269,10 @@ class History:
     def _undo_late(self, customer: Customer) -> None:
         """A late capture, which made debt that was paid since, is given back."""
         self.wait(timedelta(hours=2))
-        customer.give(60, expires_at=self.at + timedelta(days=1))
+        customer.give(90 + customer.summary().debt_nano, expires_at=self.at + timedelta(days=1))
         late = customer.hold(60, key=self.key(), ttl_seconds=60)
         self.wait(timedelta(seconds=90))
+        customer.give(10, expires_at=self.at + timedelta(days=1))
         charge_id = customer.capture(late, 5 * 10**8, key=self.key()).charge_id
         customer.give(10**9, expires_at=self.at + timedelta(days=1))
         self._reverse(customer, Reversal.Cause.CHARGE, charge_id, 4 * 10**8)

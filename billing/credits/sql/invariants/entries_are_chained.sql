@@ -3,17 +3,11 @@
 with chained as (
   select e.organization_id, e.id, e.seq, e.hash, sha256(
     coalesce(lag(e.hash) over (partition by e.organization_id order by e.seq, e.id), ''::bytea)
-    || int8send(e.organization_id) || int8send(e.seq)
-    || int4send(length(e.kind)) || convert_to(e.kind, 'UTF8')
-    || case when e.lot_id is null then int4send(0) else int4send(1) || int8send(e.lot_id) end || int8send(e.amount_nano)
-    || int4send(length(e.cause_kind)) || convert_to(e.cause_kind, 'UTF8') || int8send(e.cause_id)
-    || case when e.actor_id is null then int4send(0) else int4send(1) || int8send(e.actor_id) end
-    || timestamptz_send(e.value_at) || timestamptz_send(e.booked_at) || int8send(e.balance_after_nano)
-    || case when e.kind = 'grant' then coalesce(
-         int4send(length(l.kind)) || convert_to(l.kind, 'UTF8') || int8send(l.granted_nano)
-         || timestamptz_send(l.effective_at) || timestamptz_send(l.expires_at), 'lot missing'::bytea)
-       else ''::bytea end
-    || case when e.reverses_seq is null then ''::bytea else int8send(e.reverses_seq) end
+    || record_send(row(e.organization_id, e.seq, e.kind::text, e.lot_id, e.amount_nano, e.cause_kind::text, e.cause_id,
+      e.reverses_seq, e.actor_id, e.value_at, e.booked_at, e.balance_after_nano,
+      case when e.kind = 'grant' then coalesce(
+        int4send(length(l.kind)) || convert_to(l.kind, 'UTF8') || int8send(l.granted_nano)
+        || timestamptz_send(l.effective_at) || timestamptz_send(l.expires_at), 'lot missing'::bytea) end))
   ) as expected
   from entry e
   left join lot l on e.kind = 'grant' and l.id = e.lot_id and l.organization_id = e.organization_id
