@@ -6,7 +6,7 @@ their refusals come back to the field they name by :func:`add_refusal`.
 
 import re
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from django import forms
@@ -21,6 +21,7 @@ AMOUNT_LENGTH_MAX = 32
 SUGGESTED_CENTS = (2_500, 5_000, 10_000, 25_000)
 
 _MONTH = re.compile(r"\A(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])\Z", re.ASCII)
+_MINUTE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:00)?\Z", re.ASCII)
 _ID = re.compile(r"\A[0-9]{1,18}\Z", re.ASCII)
 
 
@@ -213,6 +214,19 @@ def month_from_text(text: str) -> datetime | None:
     if match is None or match["year"] == "0000":
         return None
     return datetime(int(match["year"]), int(match["month"]), 1, tzinfo=UTC)
+
+
+def instant_from_text(text: str, *, zone: tzinfo) -> datetime | None:
+    """The minute "2026-11-10T12:00" of a time zone, in UTC; None for anything else that a query string may hold.
+
+    Of an hour that a change of clocks repeats, the first is meant.
+    """
+    if _MINUTE.match(text) is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def id_from_text(text: str) -> int | None:

@@ -78,6 +78,17 @@ def credit_text(amount_nano: int, *, is_owed: bool = False) -> MoneyText:
     return MoneyText(f"{sign}${dollars:,}.{cents:02d}", f"{sub_cent:02d}" if size_nano % NANO_PER_CENT else "")
 
 
+def exact_text(amount_nano: int) -> MoneyText:
+    """Write an amount to its last nano, with as many quiet digits below the cent as that takes.
+
+    Nothing is rounded, so amounts that are shown one below the other add up to the sum that is shown.
+    """
+    sign = "−" if amount_nano < 0 else ""
+    cents, rest = divmod(abs(amount_nano), NANO_PER_CENT)
+    dollars, cents = divmod(cents, 100)
+    return MoneyText(f"{sign}${dollars:,}.{cents:02d}", f"{rest:07d}".rstrip("0"))
+
+
 def dollars_text(amount_cents: int) -> str:
     """Write an amount of money in cents as dollars, "$1,234.50"."""
     sign = "−" if amount_cents < 0 else ""

@@ -8,6 +8,7 @@ from billing.views.card import card
 from billing.views.credit_terms import credit_terms
 from billing.views.overview import overview
 from billing.views.purchase import purchase
+from billing.views.statement import statement, statement_csv
 from billing.views.stripe_webhook import stripe_webhook
 from billing.views.usage import usage
 
@@ -19,6 +20,8 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/purchases/<int:purchase_id>/", purchase, name="purchase"),
     path("o/<slug:slug>/settings/billing/card/", card, name="card"),
     path("o/<slug:slug>/settings/billing/auto-reload/", auto_reload, name="auto_reload"),
+    path("o/<slug:slug>/settings/billing/statement/", statement, name="statement"),
+    path("o/<slug:slug>/settings/billing/statement.csv", statement_csv, name="statement_csv"),
     path("o/<slug:slug>/usage/", usage, name="usage"),
     path("terms/credits/", credit_terms, name="credit_terms"),
     path("webhooks/stripe/", stripe_webhook, name="stripe_webhook"),

@@ -138,7 +138,11 @@ def live_lots(*, organization_id: int, at: datetime, limit: int = 100) -> list[L
 
 @dataclass(frozen=True, slots=True)
 class EndedLot:
-    """A lot that is used up or past its end. ``expired_nano`` is what went unused."""
+    """A lot that is used up or past its end. ``expired_nano`` is what went unused.
+
+    ``returned_nano`` of that came back to it only after its end: held credit that was not needed, or a charge that was
+    given back.
+    """
 
     id: int
     kind: str
@@ -148,6 +152,7 @@ class EndedLot:
     effective_at: datetime
     expires_at: datetime
     purchase_id: int | None
+    returned_nano: int
 
 
 _ENDED_LOTS = """
@@ -161,11 +166,16 @@ _ENDED_LOTS = """
   )
   select l.id, l.kind, l.label, l.granted_nano,
     ((case when l.expires_at <= %(at)s then l.remaining_nano + coalesce(r.lapsed_nano, 0) else 0 end)
-      + coalesce((select -sum(e.amount_nano) from billing_ledgerentry e
-                  where e.organization_id = l.organization_id and e.lot_id = l.id
-                    and e.kind in ('expiry', 'return_expired')), 0))::bigint,
-    l.effective_at, l.expires_at, l.purchase_id
+      + booked.expired_nano)::bigint,
+    l.effective_at, l.expires_at, l.purchase_id,
+    (case when l.expires_at <= %(at)s then coalesce(r.lapsed_nano, 0) else 0 end + booked.returned_nano)::bigint
   from billing_creditlot l left join reserved r on r.lot_id = l.id
+  cross join lateral (
+    select coalesce(-sum(e.amount_nano), 0) as expired_nano,
+      coalesce(-sum(e.amount_nano) filter (where e.kind = 'return_expired'), 0) as returned_nano
+    from billing_ledgerentry e
+    where e.organization_id = l.organization_id and e.lot_id = l.id and e.kind in ('expiry', 'return_expired')
+  ) booked
   where l.organization_id = %(organization_id)s
     and coalesce(r.held_nano, 0) = 0
     and (l.expires_at <= %(at)s or (not l.is_open and coalesce(r.lapsed_nano, 0) = 0))

@@ -5,7 +5,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing.models import CreditLot
-from billing.money import MoneyText, credit_text, dollars_text
+from billing.money import MoneyText, credit_text, dollars_text, exact_text
 from billing.views.charts import SWATCHES
 
 register = template.Library()
@@ -24,6 +24,14 @@ def credit(amount_nano: int) -> SafeString:
 def owed(amount_nano: int) -> SafeString:
     """An amount in nano-USD that somebody owes or has used, rounded up, with its quiet digits below the cent."""
     return _html(credit_text(amount_nano, is_owed=True))
+
+
+@register.simple_tag
+def exact(amount_nano: int, *, signed: bool = False) -> SafeString:
+    """An amount in nano-USD to its last digit, for lists that have to add up; ``signed`` marks what comes in."""
+    if signed and amount_nano > 0:
+        return format_html('<span class="plus">+{}</span>', _html(exact_text(amount_nano)))
+    return _html(exact_text(amount_nano))
 
 
 @register.filter

@@ -98,8 +98,8 @@ def test_a_month_can_be_chosen_and_its_neighbours_too(pages, organization):
     use(organization, at=max(at, NOW - timedelta(days=34)))
     response = pages.get("usage", f"?month={at:%Y-%m}")
     assert response.context["requests"] == 1
-    assert response.context["newer_month"] == f"{NOW:%Y-%m}"
-    assert pages.get("usage").context["older_month"] == f"{at:%Y-%m}"
+    assert response.context["month"].newer == f"{NOW:%Y-%m}"
+    assert pages.get("usage").context["month"].older == f"{at:%Y-%m}"
     assert len(response.context["chart"].days) == at.day
 
 

@@ -18,13 +18,12 @@ from accounts.models import Organization
 from accounts.permissions import Permission
 from billing.credits import queries
 from billing.credits.queries import KeyLine, UsageLine
-from billing.forms import month_from_text
 from billing.models import Surface, TokenClass
 from billing.views.charts import series_of, usage_chart
+from billing.views.months import chosen_month
 
 # Usage may be reported this long after it happened, so an organization may have some from before it was made.
 REPORTED_LATE = timedelta(days=35)
-MONTHS_LISTED = 24
 KEYS_LISTED = 20
 
 # In the order of their columns. Other classes come after them, under the names of the price list.
@@ -50,14 +49,6 @@ class ModelRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
-    """A month to choose, named by ``value`` in the address."""
-
-    value: str
-    first_day: date
-
-
-@dataclass(frozen=True, slots=True)
 class KeyRow:
     """One key's month. Without a name it is what the gateway reported without a key."""
 
@@ -72,38 +63,29 @@ class KeyRow:
 def usage(request: MemberRequest, organization: Organization) -> HttpResponse:
     """What was used in the month of the query string, by default in this one."""
     now = timezone.now()
-    this_month = _month_start(now)
-    first_month = _month_start(organization.created_at - REPORTED_LATE)
-    asked = request.GET.get("month", "")
-    start = month_from_text(asked) if asked else this_month
-    if start is None or not first_month <= start <= this_month:
-        raise Http404
+    month = chosen_month(request.GET.get("month", ""), first_at=organization.created_at - REPORTED_LATE, at=now)
     surface = request.GET.get("surface", "")
     if surface and surface not in Surface.values:
         raise Http404
-    end = _next_month(start)
-    asked_for: dict[str, Any] = {"organization_id": organization.pk, "start": start, "end": end}
-    lines = queries.usage_by_day_and_model(**asked_for, surface=surface or None)
-    keys = queries.usage_by_key(**asked_for, surface=surface or None, limit=KEYS_LISTED)
-    months = _months(first_month, this_month)
-    values = [month.value for month in months]
-    chosen = start.strftime("%Y-%m")
-    older = _month_start(start - timedelta(days=1))
+    asked_for: dict[str, Any] = {
+        "organization_id": organization.pk,
+        "start": month.start,
+        "end": month.end,
+        "surface": surface or None,
+    }
+    lines = queries.usage_by_day_and_model(**asked_for)
+    keys = queries.usage_by_key(**asked_for, limit=KEYS_LISTED)
+    today = now.astimezone(UTC)
     context = {
         "organization": organization,
         "at": now,
-        "first_day": start.date(),
-        "last_day": min(now.astimezone(UTC), end - timedelta(days=1)).date(),
-        "is_this_month": start == this_month,
-        "month": chosen,
-        "months": months if chosen in values else [*months, Month(chosen, start.date())],
-        "older_month": older.strftime("%Y-%m") if older >= first_month else "",
-        "newer_month": end.strftime("%Y-%m") if end <= this_month else "",
+        "month": month,
+        "last_day": min(today, month.end - timedelta(days=1)).date(),
         "surface": surface,
         "surface_name": Surface(surface).label if surface else "",
         "surfaces": Surface.choices,
         "keys": _key_rows(keys, lines),
-        **_figures(lines, start=start, end=end, today=now.astimezone(UTC).date()),
+        **_figures(lines, start=month.start, end=month.end, today=today.date()),
     }
     return render(request, "billing/usage.html", context)
 
@@ -194,21 +176,3 @@ def _columns(lines: Sequence[UsageLine]) -> list[str]:
     present = {token_class for line in lines for token_class in line.quantities}
     known = [token_class for token_class in _CLASS_HEADINGS if token_class in present]
     return known + sorted(present - set(known))
-
-
-def _months(first: datetime, last: datetime) -> list[Month]:
-    """The months to choose from, newest first."""
-    months: list[Month] = []
-    start = last
-    while start >= first and len(months) < MONTHS_LISTED:
-        months.append(Month(start.strftime("%Y-%m"), start.date()))
-        start = _month_start(start - timedelta(days=1))
-    return months
-
-
-def _month_start(at: datetime) -> datetime:
-    return at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def _next_month(start: datetime) -> datetime:
-    return _month_start(start + timedelta(days=32))

@@ -38,6 +38,8 @@ MEMBER_ROUTES = {
     "billing:purchase": MONEY,
     "billing:card": MONEY,
     "billing:auto_reload": MONEY,
+    "billing:statement": MONEY,
+    "billing:statement_csv": MONEY,
     "billing:usage": NUMBERS,
 }
 # Pages of a person: everybody who is signed in.

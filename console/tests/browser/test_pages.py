@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings as django_settings
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from accounts.models import Organization, User
-from billing.credits import metering, prices
-from billing.models import AutoReload, PaymentMethod, Purchase
+from billing.credits import expiry, ledger, metering, prices
+from billing.models import AutoReload, CreditLot, PaymentMethod, Purchase, Reversal
 from billing.payments import reconciliation
 from billing.tests.buyer import ASKS_ALWAYS, Buyer
 from sandbox.stripe.server import StandIn
@@ -185,6 +187,52 @@ def with_long_names(buyer: Buyer) -> None:
     Organization.objects.filter(pk=buyer.organization.pk).update(name="Donaudampfschifffahrt" * 5)
 
 
+def with_every_entry(buyer: Buyer) -> None:
+    """A statement on which nearly everything happened that can happen."""
+    well_used(buyer)
+    organization_id = buyer.organization.pk
+    short = ledger.grant(
+        organization_id=organization_id,
+        kind=CreditLot.Kind.PROMOTIONAL,
+        amount_nano=4 * 10**9,
+        expires_at=timezone.now() + timedelta(seconds=1),
+        label="Launch week",
+        reason="for a test",
+    )
+    usage = metering.Usage(model="orion-small", quantities={"input": 250_000, "output": 41_003}, key_ref="laptop")
+    charge = metering.report_usage(organization_id=organization_id, key="given-back", usage=usage)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select pg_sleep(extract(epoch from greatest(%s - now(), interval '0')) + 0.05)", [short.expires_at]
+        )
+    assert charge.charge_id is not None
+    ledger.reverse(
+        organization_id=organization_id,
+        cause_kind=Reversal.Cause.CHARGE,
+        cause_id=charge.charge_id,
+        key=uuid4(),
+        label="388 failed requests had been charged",
+        reason="for a test",
+        actor_id=None,
+    )
+    expiry.book_due()
+    ledger.adjust(
+        organization_id=organization_id,
+        amount_nano=1_234_567_891,
+        key=uuid4(),
+        label="Usage of Orion Large on 3 November, which had no price",
+        reason="for a test",
+        actor_id=None,
+        may_owe=True,
+    )
+    overspend = metering.Usage(
+        model="orion-large", quantities={"output": 3_000_000}, key_ref="batch", surface="claude_code"
+    )
+    for number in range(2):
+        metering.report_usage(organization_id=organization_id, key=f"above-{number}", usage=overspend)
+    buyer.buy(5_000)
+
+
 PAGES = [
     ("billing", well_used, "settings/billing/"),
     ("billing-empty", without_anything, "settings/billing/"),
@@ -197,6 +245,11 @@ PAGES = [
     ("auto-reload", with_a_card, "settings/billing/auto-reload/"),
     ("confirm", asked_by_the_bank, "settings/billing/purchases/{purchase}/"),
     ("waiting", unanswered, "settings/billing/purchases/{purchase}/"),
+    ("statement", well_used, "settings/billing/statement/"),
+    ("statement-entries", well_used, "settings/billing/statement/?show=entries"),
+    ("statement-everything", with_every_entry, "settings/billing/statement/?at=2020-01-01T10:00"),
+    ("statement-empty", without_anything, "settings/billing/statement/"),
+    ("statement-long-names", with_long_names, "settings/billing/statement/?show=entries&at=x"),
     ("usage", well_used, "usage/"),
     ("usage-empty", without_anything, "usage/"),
     ("terms", without_anything, "/terms/credits/"),
@@ -223,7 +276,7 @@ def test_every_look_of_a_page_fits_its_window_and_is_accessible(site, buyer, nam
 def test_a_page_is_usable_at_twice_the_text_size(site, buyer):
     well_used(buyer)
     page = site.page_of(buyer.billing, viewport={"width": 640, "height": 450})
-    for path in ("settings/billing/", "usage/"):
+    for path in ("settings/billing/", "settings/billing/statement/", "usage/"):
         page.goto(site.url(path))
         assert overflow(page) <= 0, path
 
@@ -416,3 +469,19 @@ def test_the_month_is_chosen_and_the_chart_opens_as_a_table(site, buyer):
     assert axe_violations(page) == []
     page.get_by_role("link", name="Month before").click()
     expect(page.get_by_role("heading", name="Usage", level=1)).to_be_visible()
+
+
+def test_a_month_of_the_statement_is_read_and_saved_without_javascript(site, buyer):
+    well_used(buyer)
+    page = site.page_of(buyer.billing, java_script_enabled=False)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Statement").click()
+    expect(page.get_by_role("heading", name="Statement", level=1)).to_be_visible()
+    page.get_by_role("link", name="Every entry").click()
+    expect(page.get_by_role("link", name="Every entry")).to_have_attribute("aria-current", "true")
+    page.get_by_label("Date and time").fill("2020-01-01T10:00")
+    page.get_by_role("button", name="Look up").click()
+    expect(page.get_by_text("the balance was")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="as CSV").click()
+    assert download.value.suggested_filename.endswith(".csv")
