@@ -14,9 +14,9 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connections
 
-from billing.errors import InsideTransaction, InvalidUsage
+from billing.credits.hot_calls import HotCall, autocommit_database
+from billing.errors import InvalidUsage
 from billing.models import Surface
 
 QUANTITY_MAX = 1_000_000_000
@@ -119,21 +119,21 @@ def authorize(*, organization_id: int, key: str, usage: Usage, ttl_seconds: int 
     """Hold credit for a request that is about to be served: its worst case, at the price of now."""
     if not 1 <= ttl_seconds <= HOLD_SECONDS_MAX:
         raise InvalidUsage(f"A hold lasts from 1 to {HOLD_SECONDS_MAX} seconds.", field="ttl_seconds")
-    return _call(
-        "select * from credits_authorize(%s, %s, %s, %s, %s, %s, %s)",
-        [organization_id, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities), ttl_seconds],
+    row = _AUTHORIZE(
+        organization_id, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities), ttl_seconds
     )
+    return _result(row)
 
 
 def capture(*, organization_id: int, hold_id: int, key: str, quantities: Quantities) -> Result:
     """Charge what a held request really used, at the price of its start, and give back what is over."""
     check_quantities(quantities)
-    return _call("select * from credits_capture(%s, %s, %s, %s)", [organization_id, hold_id, key, _json(quantities)])
+    return _result(_CAPTURE(organization_id, hold_id, key, _json(quantities)))
 
 
 def void(*, organization_id: int, hold_id: int) -> Result:
     """Give a hold back whole: a failed request costs nothing."""
-    return _call("select * from credits_void(%s, %s)", [organization_id, hold_id])
+    return _result(_VOID(organization_id, hold_id))
 
 
 def charge(*, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None = None) -> Result:
@@ -163,12 +163,30 @@ def charge_many(events: Sequence[Event]) -> list[Result]:
         }
         for event in events
     ]
-    return [_result(row) for row in _rows("select * from credits_charge_many(%s)", [json.dumps(payload)])]
+    database = autocommit_database()
+    with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
+        rows = cursor.execute("select * from credits_charge_many(%s)", [json.dumps(payload)], prepare=True).fetchall()
+    return [_result(row) for row in rows]
+
+
+_AUTHORIZE = HotCall("credits_authorize", parameters=7)
+_CHARGE = HotCall("credits_charge", parameters=8)
+_CAPTURE = HotCall("credits_capture", parameters=4)
+_VOID = HotCall("credits_void", parameters=2)
 
 
 def _charge(operation: str, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None) -> Result:
-    parameters = [organization_id, operation, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities)]
-    return _call("select * from credits_charge(%s, %s, %s, %s, %s, %s, %s, %s)", [*parameters, occurred_at])
+    row = _CHARGE(
+        organization_id,
+        operation,
+        key,
+        usage.model,
+        usage.surface,
+        usage.key_ref,
+        _json(usage.quantities),
+        occurred_at.isoformat() if occurred_at else None,
+    )
+    return _result(row)
 
 
 def _json(quantities: Quantities) -> str:
@@ -176,28 +194,5 @@ def _json(quantities: Quantities) -> str:
     return "{" + ",".join([f"{encode_basestring_ascii(name)}:{units}" for name, units in quantities.items()]) + "}"
 
 
-def _call(sql: str, parameters: list[Any]) -> Result:
-    return _result(_rows(sql, parameters)[0])
-
-
 def _result(row: tuple[Any, ...]) -> Result:
     return Result(Outcome(row[0]), *row[1:])
-
-
-def _rows(sql: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-    """Run one prepared statement in a transaction of its own, on Django's connection."""
-    database: Any = connections[DEFAULT_DB_ALIAS]
-    # A test case's own transaction is the one exception: it is rolled back, and nobody else waits for its locks.
-    if database.atomic_blocks and not database.atomic_blocks[-1]._from_testcase:
-        raise InsideTransaction("metering must not run inside an open transaction")
-    database.ensure_connection()
-    with database.wrap_database_errors:
-        return _cursor(database).execute(sql, parameters, prepare=True).fetchall()
-
-
-def _cursor(database: Any) -> psycopg.Cursor[tuple[Any, ...]]:
-    """The connection's own cursor for hot calls: one that has learned to write and read their types is much quicker."""
-    cursor: psycopg.Cursor[tuple[Any, ...]] | None = getattr(database, "hot_cursor", None)
-    if cursor is None or cursor.connection is not database.connection or cursor.closed:
-        cursor = database.hot_cursor = psycopg.Cursor(database.connection)
-    return cursor

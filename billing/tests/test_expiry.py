@@ -240,11 +240,9 @@ def test_case_065_no_time_zone_or_date_style_of_a_session_changes_an_end_or_a_ha
             clock.set(END)
             assert ending.charge(1, key="at").outcome == "insufficient"
             cursor.execute(
-                "select e.hash = sha256(p.hash || int8send(e.organization_id) || int8send(e.seq)"
-                " || int4send(4) || convert_to('burn', 'UTF8') || int4send(1) || int8send(e.lot_id)"
-                " || int8send(e.amount_nano) || int4send(6) || convert_to('charge', 'UTF8') || int8send(e.cause_id)"
-                " || int4send(0) || timestamptz_send(e.value_at) || timestamptz_send(e.booked_at)"
-                " || int8send(e.balance_after_nano))"
+                "select e.hash = sha256(p.hash || record_send(row(e.organization_id, e.seq, 'burn'::text, e.lot_id,"
+                " e.amount_nano, 'charge'::text, e.cause_id, null::bigint, null::bigint, e.value_at, e.booked_at,"
+                " e.balance_after_nano, null::bytea)))"
                 " from billing_ledgerentry e join billing_ledgerentry p"
                 " on p.organization_id = e.organization_id and p.seq = e.seq - 1 where e.kind = 'burn'"
             )

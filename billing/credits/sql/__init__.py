@@ -11,9 +11,11 @@ _FOLDER = Path(__file__).parent
 
 VERSION = "v2"
 CHECKS = "checks"
-FILES = ("clock", "burn_order", "entries", "results", "events", "lock", "lots", "debt", "holds", "prices",
-         "authorize", "charge", "charge_many", "usage_days", "capture", "void", "grant", "expiry", "corrections", "reload_line",
-         "reads", "guards")  # fmt: skip
+FILES = (
+    "clock", "burn_order", "entries", "results", "events", "lock", "lots", "debt", "holds", "prices", "authorize",
+    "charge", "charge_many", "usage_days", "capture", "void", "grant", "expiry", "corrections", "reload_line", "reads",
+    "guards",
+)  # fmt: skip
 
 
 def read(name: str, *, version: str = VERSION) -> str:

@@ -15,6 +15,7 @@ declare
   v_price record;
   v_cost record;
   v_lot record;
+  v_is_covered boolean;
   v_available bigint;
   v_taken record;
   v_debt bigint;
@@ -55,12 +56,14 @@ begin
   if p_operation = 'charge' and (v_available < v_cost.amount_nano or v_available <= 0) then
     return credits__refuse(a, v_now, v_cost.amount_nano, v_available, v_was_low);
   end if;
-  if v_lot.expires_at > v_now and v_lot.remaining_nano >= v_cost.amount_nano and v_cost.amount_nano > 0 then
-    v_taken := credits__take_from(v_lot.id, v_cost.amount_nano);
+  v_is_covered := v_lot.expires_at > v_now and v_lot.remaining_nano >= v_cost.amount_nano and v_cost.amount_nano > 0;
+  if v_is_covered then
+    update billing_creditlot set remaining_nano = remaining_nano - v_cost.amount_nano where id = v_lot.id;
+    v_debt := 0;
   else
     v_taken := credits__take(p_organization, v_cost.amount_nano, v_now);
+    v_debt := v_cost.amount_nano - v_taken.taken;
   end if;
-  v_debt := v_cost.amount_nano - v_taken.taken;
   if v_debt > 0 and p_operation = 'charge' then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
   insert into billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
     quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
@@ -69,8 +72,13 @@ begin
   returning id into v_id;
   perform credits__count_usage(p_organization, v_started_at, p_surface, v_price.model_id, p_key_ref, p_quantities,
     v_cost.amount_nano);
-  a := credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
-  if v_debt > 0 then a := credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now); end if;
+  if v_is_covered then
+    a.unreserved_nano := a.unreserved_nano - v_cost.amount_nano;
+    a := credits__append(a, 'burn', v_lot.id, -v_cost.amount_nano, 'charge', v_id, null, v_now, v_now);
+  else
+    a := credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
+    a := credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now);
+  end if;
   a := credits__note_level(a, v_now, v_available - v_cost.amount_nano);
   perform credits__save(a);
   return row('charged', null, v_id, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, null,

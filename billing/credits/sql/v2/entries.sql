@@ -1,6 +1,7 @@
--- What the hash of an entry covers, as bytes. Built from binary forms only: no session setting (DateStyle, TimeZone,
--- extra_float_digits, client encoding) changes a byte of it. An absent id and the id 0 give different bytes. The entry
--- that grants a lot covers the lot's terms too (p_terms): nothing else would know the end of a lot that was given.
+-- What the hash of an entry covers, as bytes: its columns in PostgreSQL's binary form of a row, where each has its type
+-- and length and an absent one a length of its own, so that no two entries give the same bytes. No session setting (DateStyle,
+-- TimeZone, extra_float_digits) changes a byte of it; the texts are kinds, which are ASCII in every client encoding. The
+-- entry that grants a lot covers the lot's terms too (p_terms): nothing else would know the end of a lot that was given.
 create function public.credits__entry_bytes(
   p_organization bigint, p_seq bigint, p_kind text, p_lot bigint, p_amount bigint,
   p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
@@ -8,13 +9,8 @@ create function public.credits__entry_bytes(
 ) returns bytea
 language plpgsql immutable as $$
 begin
-  return int8send(p_organization) || int8send(p_seq)
-    || int4send(length(p_kind)) || convert_to(p_kind, 'UTF8')
-    || coalesce(int4send(1) || int8send(p_lot), int4send(0)) || int8send(p_amount)
-    || int4send(length(p_cause_kind)) || convert_to(p_cause_kind, 'UTF8') || int8send(p_cause_id)
-    || coalesce(int4send(1) || int8send(p_actor), int4send(0))
-    || timestamptz_send(p_value_at) || timestamptz_send(p_booked_at) || int8send(p_balance)
-    || coalesce(p_terms, ''::bytea) || coalesce(int8send(p_reverses), ''::bytea);
+  return record_send(row(p_organization, p_seq, p_kind, p_lot, p_amount, p_cause_kind, p_cause_id, p_reverses, p_actor,
+    p_value_at, p_booked_at, p_balance, p_terms));
 end $$;
 
 -- The hash of an entry covers the hash before it. As a window aggregate, for many entries at once: the first follows

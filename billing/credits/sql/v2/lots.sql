@@ -20,16 +20,6 @@ begin
   end loop;
 end $$;
 
--- The same from a lot that the caller knows to cover it.
-create function public.credits__take_from(
-  p_lot bigint, p_amount bigint, out lot_ids bigint[], out lot_amounts bigint[], out taken bigint
-)
-language plpgsql as $$
-begin
-  update public.billing_creditlot set remaining_nano = remaining_nano - p_amount where id = p_lot;
-  lot_ids := array[p_lot]; lot_amounts := array[p_amount]; taken := p_amount;
-end $$;
-
 -- Books what was taken as spent by one cause.
 create function public.credits__book_taken(
   a public.billing_creditaccount, p_kind text, p_lot_ids bigint[], p_lot_amounts bigint[],

@@ -7,25 +7,24 @@ create function public.credits__count_usage(
 language plpgsql as $$
 declare
   v_day date := (p_started_at at time zone 'UTC')::date;
-  v_input bigint := coalesce((p_quantities -> 'input')::bigint, 0);
-  v_output bigint := coalesce((p_quantities -> 'output')::bigint, 0);
-  v_cache_write bigint := coalesce((p_quantities -> 'cache_write')::bigint, 0);
-  v_cache_read bigint := coalesce((p_quantities -> 'cache_read')::bigint, 0);
   v_other jsonb := p_quantities - '{input,output,cache_write,cache_read}'::text[];
 begin
   -- Under the account's lock nobody adds the row in between, so an UPDATE that finds none may be followed by an INSERT.
   update public.billing_usageday d
-  set requests = d.requests + 1, amount_nano = d.amount_nano + p_amount, input_units = d.input_units + v_input,
-    output_units = d.output_units + v_output, cache_write_units = d.cache_write_units + v_cache_write,
-    cache_read_units = d.cache_read_units + v_cache_read,
+  set requests = d.requests + 1, amount_nano = d.amount_nano + p_amount,
+    input_units = d.input_units + coalesce((p_quantities -> 'input')::bigint, 0),
+    output_units = d.output_units + coalesce((p_quantities -> 'output')::bigint, 0),
+    cache_write_units = d.cache_write_units + coalesce((p_quantities -> 'cache_write')::bigint, 0),
+    cache_read_units = d.cache_read_units + coalesce((p_quantities -> 'cache_read')::bigint, 0),
     other_units = case when v_other = '{}' then d.other_units else public.credits__sum_units(d.other_units, v_other) end
   where d.organization_id = p_organization and d.day = v_day and d.surface = p_surface and d.priced_model_id = p_model
     and d.key_ref = p_key_ref;
   if not found then
     insert into public.billing_usageday (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
       input_units, output_units, cache_write_units, cache_read_units, other_units)
-    values (p_organization, v_day, p_surface, p_model, p_key_ref, 1, p_amount, v_input, v_output, v_cache_write,
-      v_cache_read, v_other);
+    values (p_organization, v_day, p_surface, p_model, p_key_ref, 1, p_amount,
+      coalesce((p_quantities -> 'input')::bigint, 0), coalesce((p_quantities -> 'output')::bigint, 0),
+      coalesce((p_quantities -> 'cache_write')::bigint, 0), coalesce((p_quantities -> 'cache_read')::bigint, 0), v_other);
   end if;
 end $$;
 

@@ -1,0 +1,139 @@
+"""Calls of the hot functions of the ledger: one prepared statement and one round trip, on Django's own connection.
+
+A cursor spends as much time on such a call as all the rest of the client: it works out types and waits in Python. Here
+libpq is called directly, through the interface that psycopg documents for it (``psycopg.pq.PGconn``); the errors are
+those that a cursor raises.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+from psycopg import errors, pq
+
+from billing.errors import InsideTransaction
+
+Parameter = str | int | None
+Row = tuple[Any, ...]
+
+# PostgreSQL's binary forms, which no setting of a session changes: instants are microseconds since 2000.
+# https://www.postgresql.org/docs/current/protocol-overview.html#PROTOCOL-FORMAT-CODES
+_BINARY = 1
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _integer(value: bytes) -> int:
+    return int.from_bytes(value, "big", signed=True)
+
+
+def _instant(value: bytes) -> datetime:
+    return _EPOCH + timedelta(microseconds=_integer(value))
+
+
+# The columns of `credits_result`, in its order.
+_READERS: tuple[Callable[[bytes], object], ...] = (
+    bytes.decode,
+    _integer,
+    _integer,
+    _integer,
+    _integer,
+    _integer,
+    _instant,
+    b"\x01".__eq__,
+    bytes.decode,
+)
+_RESULT = tuple(enumerate(_READERS))
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+INVALID_SQL_STATEMENT_NAME = b"26000"
+
+
+class HotCall:
+    """A function of the ledger that answers with one ``credits_result``."""
+
+    def __init__(self, function: str, *, parameters: int) -> None:
+        self._name = f"hot_{function}".encode()
+        self._function = function
+        self._parameters = parameters
+
+    def __call__(self, *parameters: Parameter) -> Row:
+        """Its answer, column by column, in a transaction of its own.
+
+        Raises:
+            InsideTransaction: a transaction is open, so the lock would outlive the call.
+            DatabaseError: Django's, as from a cursor.
+        """
+        database = autocommit_database()
+        with database.wrap_database_errors:
+            connection: psycopg.Connection[Any] = database.connection
+            if not connection.autocommit:
+                return self._by_cursor(connection, parameters)
+            written: Any = [_written(parameter) for parameter in parameters]
+            result = connection.pgconn.exec_prepared(self._name, written, None, _BINARY)
+            if result.status != pq.ExecStatus.TUPLES_OK:
+                result = self._prepared_anew(connection, result, written)
+        value = result.get_value
+        return tuple([None if (text := value(0, column)) is None else read(text) for column, read in _RESULT])
+
+    def _prepared_anew(
+        self, connection: "psycopg.Connection[Any]", result: pq.abc.PGresult, written: Any
+    ) -> pq.abc.PGresult:
+        """The result after preparing the statement, where that was all that lacked. Nothing was done in that case.
+
+        A new connection doesn't know it yet, and psycopg lets a connection forget all it knew after a rollback.
+        """
+        if result.error_field(pq.DiagnosticField.SQLSTATE) != INVALID_SQL_STATEMENT_NAME:
+            raise _error(connection, result)
+        prepared = connection.pgconn.prepare(self._name, self._statement().encode())
+        if prepared.status != pq.ExecStatus.COMMAND_OK:
+            raise _error(connection, prepared)
+        result = connection.pgconn.exec_prepared(self._name, written, None, _BINARY)
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            raise _error(connection, result)
+        return result
+
+    def _by_cursor(self, connection: "psycopg.Connection[Any]", parameters: tuple[Parameter, ...]) -> Row:
+        """The same inside a test case's transaction, where a failed attempt would spoil it."""
+        with psycopg.RawCursor(connection) as cursor:
+            row = cursor.execute(self._statement(), parameters).fetchone()
+        assert row is not None
+        return tuple(row)
+
+    def _statement(self) -> str:
+        # The inner row is made once and then taken apart, which is cheaper than a scan of the function.
+        arguments = ", ".join(f"${number}" for number in range(1, self._parameters + 1))
+        return f"select (r).* from (select {self._function}({arguments}) as r offset 0) called"
+
+
+def autocommit_database() -> Any:
+    """Django's connection, open, with no transaction of its caller's.
+
+    Raises:
+        InsideTransaction: there is one.
+    """
+    database: Any = connections[DEFAULT_DB_ALIAS]
+    # A test case's own transaction is the one exception: it is rolled back, and nobody else waits for its locks.
+    if database.atomic_blocks and not database.atomic_blocks[-1]._from_testcase:
+        raise InsideTransaction("metering must not run inside an open transaction")
+    database.ensure_connection()
+    return database
+
+
+def _written(parameter: Parameter) -> bytes | None:
+    """A parameter as PostgreSQL reads it."""
+    if parameter is None:
+        return None
+    if isinstance(parameter, int):
+        return b"%d" % parameter
+    if "\x00" in parameter:
+        raise psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+    return parameter.encode()
+
+
+def _error(connection: "psycopg.Connection[Any]", result: pq.abc.PGresult) -> psycopg.Error:
+    """What a cursor would raise."""
+    if connection.pgconn.status == pq.ConnStatus.BAD:
+        return psycopg.OperationalError(result.get_error_message() or "the connection is lost")
+    return errors.error_from_result(result, encoding=connection.info.encoding)
