@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from billing import tasks
 from billing.api import routes
 from billing.api.known import OrganizationIds
 from billing.tests.buyer import Buyer
@@ -35,6 +36,15 @@ def stripe_stand_in(settings: Any) -> Iterator[StandIn]:
 def buyer(db: None, stripe_stand_in: StandIn) -> Buyer:
     """An organization that pays by card."""
     return Buyer(stripe_stand_in)
+
+
+@pytest.fixture
+def at_once_in_this_process() -> Iterator[None]:
+    """A broker and a worker that take no time: a task that is asked for runs then and there."""
+    app = tasks.attempt_reload.app
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
 
 
 @pytest.fixture

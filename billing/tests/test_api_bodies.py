@@ -31,6 +31,33 @@ def test_units_are_strict_integers_within_bounds(gateway: Gateway, operation: st
     expect_invalid(gateway, gateway.post(operation, body), "quantities.output")
 
 
+@pytest.mark.parametrize("operation", ["authorize", "charge", "usage"])
+def test_the_fee_of_a_request_is_no_quantity(gateway: Gateway, operation: str) -> None:
+    """The price list adds it by itself, so that nobody forgets it or counts it twice."""
+    gateway.fund(10**9)
+    body = gateway.usage("k1", quantities={"input": 1, "request": 1})
+    refused = gateway.post(operation, body)
+    expect_invalid(gateway, refused, "quantities.request")
+    assert "the price list adds it by itself" in refused.json()["error"]["message"]
+    (result,) = gateway.post("charge_many", {"events": [body]}).json()["results"]
+    assert (result["status"], result["error"]["field"]) == (422, "quantities.request")
+
+
+@pytest.mark.parametrize("operation", ["authorize", "capture", "", None, 1, "USAGE"])
+def test_an_event_is_a_charge_or_usage(gateway: Gateway, operation: object) -> None:
+    gateway.fund(10**9)
+    (result,) = gateway.post("charge_many", {"events": [gateway.usage("k1", operation=operation)]}).json()["results"]
+    assert (result["status"], result["error"]["field"]) == (422, "operation")
+    assert not Charge.objects.exists()
+
+
+def test_case_087_units_that_overflow_a_bigint_are_refused_at_the_gate(gateway: Gateway) -> None:
+    for units in (2**63, 2**64, -(2**63)):
+        expect_invalid(
+            gateway, gateway.post("charge", gateway.usage("k1", quantities={"input": units})), "quantities.input"
+        )
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1E3", "1_000", "0x10", "01"])
 def test_numbers_that_are_no_plain_json_integer_are_refused(gateway: Gateway, number: str) -> None:
     gateway.fund(10**9)

@@ -85,7 +85,7 @@ def test_a_refusal_is_one_round_trip(gateway: Gateway, monkeypatch: pytest.Monke
     assert count == [1]
 
 
-def test_without_a_database_the_gate_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_case_098_without_a_database_the_gate_is_closed(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     gateway.fund(10**9)
     assert gateway.post("charge", gateway.usage("k1")).status_code == 201
     connection.close()
@@ -139,7 +139,7 @@ def test_a_database_that_became_read_only_closes_the_gate(gateway: Gateway) -> N
     assert not Charge.objects.exists()
 
 
-def test_a_fault_of_our_own_is_told_to_the_log_and_not_to_the_caller(
+def test_case_099_a_cost_that_can_not_be_computed_is_a_failure_and_not_a_zero(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     gateway.fund(10**9)
@@ -152,6 +152,7 @@ def test_a_fault_of_our_own_is_told_to_the_log_and_not_to_the_caller(
     assert "credits_charge" not in response.content.decode()
     assert response.json()["request_id"] in caplog.text
     assert "credits_charge" in caplog.text
+    assert not Charge.objects.exists()
 
 
 def test_a_connection_lost_in_the_middle_charges_once(gateway: Gateway, superuser_connection: Connection) -> None:
@@ -229,4 +230,4 @@ def test_credit_below_the_line_wakes_auto_reload_once(
             time.sleep(0.02)
     messages = queue.lrange("celery", 0, -1)
     assert len(messages) == 1
-    assert b"billing.tasks.attempt_reload" in messages[0]
+    assert b"billing.tasks.relay_credit_events" in messages[0]

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from billing.credits import queries
-from billing.models import Charge, CreditAccount, CreditLot, Hold, LedgerEntry, PricedModel
+from billing.models import Charge, CreditAccount, CreditLot, Hold, LedgerEntry, PricedModel, UnpricedUsage, UsageDay
 from billing.tests.gateway import SMALL, SMALL_NANO, Gateway, freeze
 
 pytestmark = pytest.mark.django_db
@@ -137,12 +137,12 @@ def test_a_refusal_does_not_burn_its_key(gateway: Gateway) -> None:
     assert gateway.post("authorize", gateway.usage("k1")).status_code == 201
 
 
-def test_an_organization_without_any_credit_can_not_start_a_free_request(gateway: Gateway) -> None:
+def test_case_097_an_organization_without_any_lot_can_not_start_a_request_not_even_a_free_one(gateway: Gateway) -> None:
     refused = gateway.post("authorize", gateway.usage("k1", quantities={"input": 0}))
     gateway.expect_refusal(refused, 402, "credit_exhausted")
 
 
-def test_reported_usage_is_charged_in_full_and_the_shortfall_is_debt(gateway: Gateway) -> None:
+def test_case_096_reported_usage_is_charged_in_full_and_the_shortfall_is_debt(gateway: Gateway) -> None:
     gateway.fund(1_000_000)
     reported = gateway.post("usage", gateway.usage("k1"))
     assert reported.status_code == 201
@@ -174,7 +174,7 @@ def test_usage_from_too_long_ago_or_from_the_future_is_refused(gateway: Gateway,
     ("change", "field"),
     [({"model": "unheard-of"}, "model"), ({"quantities": {"input": 1, "thought": 5}}, "quantities.thought")],
 )
-def test_what_has_no_price_is_refused_and_never_free(
+def test_case_078_what_has_no_price_is_refused_recorded_and_never_free(
     gateway: Gateway, operation: str, change: dict[str, Any], field: str
 ) -> None:
     gateway.fund(10**9)
@@ -182,7 +182,72 @@ def test_what_has_no_price_is_refused_and_never_free(
     error = gateway.expect_refusal(gateway.post(operation, gateway.usage("k1") | change), 422, "price_missing")
     assert error["field"] == field
     assert error["who_can_fix"] == ["staff"]
+    assert "recorded as unpriced" in error["message"]
+    assert ("must not be served" in error["message"]) == (operation != "usage")
     assert state() == before
+    row = UnpricedUsage.objects.get()
+    assert (row.operation, row.was_served) == (operation, operation == "usage")
+    assert field == ("model" if not row.token_class else f"quantities.{row.token_class}")
+
+
+def test_case_078_usage_without_a_price_that_is_sent_again_is_recorded_once(gateway: Gateway) -> None:
+    gateway.fund(10**9)
+    body = gateway.usage("k1", model="unheard-of")
+    for _ in range(3):
+        gateway.expect_refusal(gateway.post("usage", body), 422, "price_missing")
+    gateway.expect_refusal(gateway.post("usage", body | {"idempotency_key": "k2"}), 422, "price_missing")
+    rows = UnpricedUsage.objects.order_by("idempotency_key").values_list("idempotency_key", "attempts")
+    assert list(rows) == [("k1", 3), ("k2", 1)]
+
+
+def test_case_100_one_request_is_not_charged_by_two_paths(gateway: Gateway) -> None:
+    """A gateway that captures a hold and reports the same work again is told; nothing is taken twice."""
+    gateway.fund(10**9)
+    held = gateway.post("authorize", gateway.usage("k1"))
+    gateway.post("capture", gateway.capture(held, "k1", SMALL))
+    before = state()
+    for operation in ("usage", "charge"):
+        gateway.expect_refusal(gateway.post(operation, gateway.usage("k1")), 409, "conflict")
+    (result,) = gateway.post("charge_many", {"events": [gateway.usage("k1", operation="usage")]}).json()["results"]
+    assert (result["status"], result["error"]["code"]) == (409, "conflict")
+    assert state() == before
+
+
+def test_the_fee_of_each_request_is_held_and_charged_with_it(gateway: Gateway) -> None:
+    """A search costs a cent beside its tokens: for the hold, the capture, a charge and reported usage alike."""
+    gateway.fund(10**9)
+    body = gateway.usage("k1", model="orion-search")
+    held = gateway.post("authorize", body)
+    assert held.json()["amount_nano"] == SMALL_NANO + 10**7
+    captured = gateway.post("capture", gateway.capture(held, "k1", {"input": 0}))
+    assert captured.json()["amount_nano"] == 10**7
+    for operation in ("charge", "usage"):
+        answer = gateway.post(operation, body | {"idempotency_key": operation})
+        assert answer.json()["amount_nano"] == SMALL_NANO + 10**7
+    assert UsageDay.objects.get().requests == 3
+
+
+def test_batch_and_long_context_are_classes_with_prices_of_their_own(gateway: Gateway) -> None:
+    gateway.fund(10**9)
+    quantities = {"input_batch": 1_000, "output_batch": 100, "input_long": 1_000, "output_long": 100}
+    answer = gateway.post("charge", gateway.usage("k1", quantities=quantities))
+    assert answer.json()["amount_nano"] == SMALL_NANO // 2 + 2 * 3_000_000 + 1_500_000 * 3 // 2
+
+
+def test_case_131_free_usage_writes_a_record_of_its_key_and_no_entry(gateway: Gateway) -> None:
+    """An explicit zero is a price. The row says what was used, for its day and for ever; no credit moves."""
+    gateway.fund(10**9)
+    gateway.price("free-week", {"input": 0, "output": 0})
+    body = gateway.usage("k1", model="free-week")
+    assert gateway.post("usage", body).json()["amount_nano"] == 0
+    charge = Charge.objects.get()
+    assert (charge.amount_nano, charge.debt_nano, charge.quantities) == (0, 0, SMALL)
+    assert list(LedgerEntry.objects.values_list("kind", flat=True)) == ["grant"]
+    assert (UsageDay.objects.get().requests, UsageDay.objects.get().amount_nano) == (1, 0)
+    assert gateway.get("balance?organization=acme").json()["available_nano"] == 10**9
+    again = gateway.post("usage", body)
+    assert (again.status_code, again.json()["is_replay"]) == (200, True)
+    gateway.expect_refusal(gateway.post("usage", body | {"quantities": {"input": 1}}), 409, "conflict")
 
 
 def test_a_capture_of_a_class_without_price_names_the_class(gateway: Gateway) -> None:
@@ -219,7 +284,7 @@ def test_a_hold_is_settled_once(gateway: Gateway) -> None:
     assert state() == before
 
 
-def test_an_organization_can_not_reach_the_hold_of_another(gateway: Gateway) -> None:
+def test_case_128_an_organization_can_not_reach_the_hold_of_another(gateway: Gateway) -> None:
     gateway.fund(10**9)
     gateway.add_organization("other")
     held = gateway.post("authorize", gateway.usage("k1"))
@@ -322,6 +387,31 @@ def test_a_batch_is_what_single_charges_in_its_order_are(gateway: Gateway) -> No
         expected = single.json().get("error") or single.json()
         for name in ("outcome", "code", "amount_nano", "available_nano", "is_replay", "needed_nano"):
             assert body.get(name) == expected.get(name), name
+
+
+def test_a_batch_takes_reports_of_usage_beside_charges(gateway: Gateway) -> None:
+    """What was served already is charged in full, and a charge after it is refused for lack of credit."""
+    gateway.fund(SMALL_NANO)
+    events = [
+        gateway.usage("k1", operation="usage", quantities={"input": 3_000}),
+        gateway.usage("k2", operation="charge"),
+        gateway.usage("k3", operation="usage", model="unheard-of"),
+        gateway.usage("k4", model="unheard-of"),
+        gateway.usage("k1", operation="usage", quantities={"input": 3_000}),
+        gateway.usage("k1", operation="charge", quantities={"input": 3_000}),
+    ]
+    results = gateway.post("charge_many", {"events": events}).json()["results"]
+    assert [result["status"] for result in results] == [201, 402, 422, 422, 200, 409]
+    assert results[0]["result"]["debt_nano"] == 9_000_000 - SMALL_NANO
+    assert [result["error"] and result["error"]["code"] for result in results] == [
+        None, "credit_exhausted", "price_missing", "price_missing", None, "conflict",
+    ]  # fmt: skip
+    assert "staff can charge it" in results[2]["error"]["message"]
+    assert "must not be served" in results[3]["error"]["message"]
+    assert list(UnpricedUsage.objects.order_by("pk").values_list("operation", "idempotency_key")) == [
+        ("usage", "k3"),
+        ("charge", ""),
+    ]
 
 
 def test_a_million_tiny_requests_cost_what_the_rounding_rule_says(gateway: Gateway) -> None:

@@ -548,6 +548,19 @@ def test_case_100_usage_that_was_charged_since_under_its_own_key_is_not_settled(
         settle(usage, actor)
 
 
+@pytest.mark.xfail(
+    strict=True, reason="credits_charge and credits_capture don't look for a settlement of their key yet"
+)
+def test_case_100_usage_that_was_settled_is_not_charged_when_the_gateway_sends_it_again(customer, actor):
+    """Staff have charged it; then the model gets a price, and the gateway's retry arrives with the key of then."""
+    customer.give(10**6)
+    usage = unpriced(customer)
+    settle(usage, actor)
+    publish_price("unheard-of", effective_at=customer.now() - timedelta(seconds=1))
+    again = Usage(model="unheard-of", quantities={"input": 1_000, "output": 10}, key_ref="key_12")
+    assert metering.report_usage(organization_id=customer.id, key="late", usage=again).outcome != "charged"
+
+
 def test_the_same_form_settles_once(customer, actor):
     customer.give(100)
     usage = unpriced(customer)

@@ -14,6 +14,7 @@ from billing.credits import metering, prices
 from billing.credits.metering import Usage
 from billing.errors import Refused
 from billing.models import Charge, Price, PricedModel, PriceVersion
+from billing.money import nano_from_cents
 from billing.tests.customer import MODEL, PRICED_SINCE, Customer, publish_price
 
 pytestmark = pytest.mark.django_db
@@ -114,6 +115,15 @@ def test_case_080_cached_tokens_are_priced_once_each(customer):
     assert price_of(customer, "cached", {"input": 0, "cache_read": 10}) == 10
 
 
+def test_case_080_a_provider_that_counts_cached_tokens_inside_the_input_costs_the_same(customer):
+    """As the guide says: what is inside is taken out before it is reported. Left in, it would be priced twice."""
+    publish("cached", {"input": 3 * 10**6, "cache_write": 4 * 10**6, "cache_read": 10**6})
+    inclusive = {"input": 30, "cache_write": 10, "cache_read": 10}
+    exclusive = {**inclusive, "input": inclusive["input"] - inclusive["cache_write"] - inclusive["cache_read"]}
+    assert price_of(customer, "cached", exclusive) == 30 + 40 + 10
+    assert price_of(customer, "cached", inclusive) == 90 + 40 + 10
+
+
 @pytest.mark.django_db(transaction=True)
 def test_case_081_the_price_of_a_requests_start_is_charged_whenever_it_is_settled(customer, credits_clock):
     start = datetime(2026, 3, 1, tzinfo=UTC)
@@ -167,6 +177,72 @@ def test_case_083_two_versions_of_one_price_cannot_overlap(customer):
         effective_at=version.effective_at - timedelta(days=1),
         superseded_at=version.effective_at,
     )
+
+
+def test_case_084_at_any_instant_one_version_prices_a_model_and_the_charge_names_it(customer):
+    """Versions that follow each other touch and never overlap, so no order decides between two."""
+    customer.give(10**6)
+    first = PriceVersion.objects.get()
+    change = customer.now()
+    second = publish_price(effective_at=change, input_nano=2 * 10**6)
+    charged = {}
+    for key, occurred_at in (("before", change - timedelta(microseconds=1)), ("at", change), ("now", None)):
+        customer.report(100, key=key, occurred_at=occurred_at)
+        charge = Charge.objects.get(idempotency_key=key)
+        charged[key] = (charge.price_version_id, charge.amount_nano)
+    assert charged == {"before": (first.pk, 100), "at": (second.pk, 200), "now": (second.pk, 200)}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select count(*) from billing_priceversion a join billing_priceversion b on a.id < b.id"
+            " and a.priced_model_id = b.priced_model_id and tstzrange(a.effective_at, a.superseded_at)"
+            " && tstzrange(b.effective_at, b.superseded_at)"
+        )
+        assert cursor.fetchone() == (0,)
+
+
+def test_case_085_credit_is_what_stops_requests_and_not_their_number(customer):
+    customer.give(100)
+    for number in range(99):
+        assert customer.charge(1, key=f"small-{number}").outcome == "charged"
+    assert customer.charge(2, key="large").outcome == "insufficient"
+    assert customer.charge(1, key="last").outcome == "charged"
+
+
+def test_case_088_and_074_there_is_one_currency_and_no_place_for_another(db):
+    """No column could say that credit or a price is in another currency, so nothing can be mixed or converted.
+
+    A payment in another currency is refused where it is read (test_purchases). A cent is ten million nano-USD, so no
+    amount of money above nothing becomes nothing; a grant of nothing is refused by a constraint (test_ledger).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select table_name, column_name from information_schema.columns where table_schema = 'public'"
+            " and (column_name ~ 'currency|exchange|(^|_)rate$' or column_name ~ '_(eur|jpy|kwd|usd)$')"
+        )
+        assert cursor.fetchall() == []
+    assert nano_from_cents(1) == 10**7
+    assert [nano_from_cents(cents) > 0 for cents in (1, 2, 99)] == [True] * 3
+
+
+def test_the_fee_of_a_request_is_whole_nanos_so_that_its_line_is_exact(db):
+    with pytest.raises(Refused, match="billionth"):
+        publish("odd-fee", {"request": 10**6 + 1})
+    publish("free-fee", {"request": 0, "input": 1})
+
+
+def test_random_bills_are_the_sum_of_their_lines(customer):
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for number in range(25):
+        rates = {name: chance.randrange(10 ** chance.randint(1, 12)) for name in ("input", "output", "audio")}
+        if chance.random() < 0.5:
+            rates["request"] = chance.randrange(10**4) * 10**6
+        publish(f"m{number}", rates)
+        quantities = {name: chance.randrange(10**6) for name in chance.sample(("input", "output", "audio"), 2)}
+        lines = prices.cost_lines(rates=rates, quantities=quantities)
+        assert all(line.amount_nano >= 0 for line in lines)
+        assert sum(line.amount_nano for line in lines) == price_of(customer, f"m{number}", quantities)
 
 
 def test_a_new_version_must_start_after_the_newest(customer):

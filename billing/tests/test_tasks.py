@@ -45,14 +45,6 @@ def test_case_056_a_broker_that_is_down_is_no_error_and_the_sweep_still_finds_th
     assert buyer.available_cents == 2_000
 
 
-@pytest.fixture
-def at_once_in_this_process():
-    """A broker and a worker that take no time: a task that is asked for runs then and there."""
-    app.conf.task_always_eager = True
-    yield
-    app.conf.task_always_eager = False
-
-
 def test_the_sweep_reloads_each_organization_that_is_low(buyer, stripe_stand_in, at_once_in_this_process):
     others = [Buyer(stripe_stand_in, name="Borealis"), Buyer(stripe_stand_in, name="Cygnus")]
     for one in (buyer, *others):
@@ -96,7 +88,9 @@ def test_every_scheduled_task_exists():
         assert entry["task"] in app.tasks, entry
 
 
-@pytest.mark.parametrize("name", ["sweep_reloads", "sweep_stripe_events", "reconcile_purchases", "book_expiry"])
+@pytest.mark.parametrize(
+    "name", ["relay_credit_events", "sweep_reloads", "sweep_stripe_events", "reconcile_purchases", "book_expiry"]
+)
 def test_every_sweep_is_scheduled(name):
     scheduled = {entry["task"] for entry in django_settings.CELERY_BEAT_SCHEDULE.values()}
     assert f"billing.tasks.{name}" in scheduled
