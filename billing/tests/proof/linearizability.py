@@ -41,7 +41,7 @@ class Linearization:
 
     versions: Sequence[PriceVersion]
     observed: Sequence[Observed]
-    final: Hashable | None = None
+    final: "Final | None" = None
     tried: int = 0
 
     def find(self, account: Account) -> list[Observed] | None:
@@ -83,9 +83,14 @@ class Linearization:
                 # The model was to make something of which the answer names no id, or one that is not new.
                 continue
             name = state(after)
-            if answer == one.answer and name not in seen:
+            if answer == one.answer and name not in seen and self._leads_to_final(after):
                 seen.add(name)
                 yield at, after
+
+    def _leads_to_final(self, account: Account) -> bool:
+        """Entries are only added, so those of any moment are the beginning of those that are there at the end."""
+        entries = entry_rows(account)
+        return self.final is None or self.final.entries[: len(entries)] == entries
 
 
 def instants(account: Account, one: Observed, since: datetime) -> list[datetime]:
@@ -101,12 +106,14 @@ def instants(account: Account, one: Observed, since: datetime) -> list[datetime]
     if told:
         return [at for at in told if first <= at <= one.answered_at]
     ends = {lot.expires_at for lot in account.lots} | {hold.expires_at for hold in account.open_holds()}
+    ends.add(one.arguments.get("expires_at") or first)
     return [first, *sorted(end for end in ends if first < end <= one.answered_at)]
 
 
 def state(account: Account) -> Hashable:
     """All of an account that decides about what comes."""
     return (
+        len(account.entries),
         account.state,
         account.last_at,
         tuple(account.remaining().items()),
@@ -116,12 +123,31 @@ def state(account: Account) -> Hashable:
     )
 
 
-def final_state(account: Account) -> Hashable:
-    """What is read at the end, without the times that no client was told: entries, lots, holds."""
-    return (
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Final:
+    """What is read when all clients are done, without the times that no client was told."""
+
+    entries: tuple[Row, ...]
+    lots: tuple[Row, ...]
+    holds: tuple[Row, ...]
+
+
+def entry_rows(account: Account) -> tuple[Row, ...]:
+    return tuple(
+        (one.kind, one.lot_id, one.amount_nano, one.cause_kind, one.cause_id, one.balance_after_nano)
+        for one in account.entries
+    )
+
+
+def final_state(account: Account) -> Final:
+    return Final(
+        entry_rows(account),
+        tuple(sorted(account.remaining().items())),
         tuple(
-            (e.kind, e.lot_id, e.amount_nano, e.cause_kind, e.cause_id, e.balance_after_nano) for e in account.entries
+            (hold.id, hold.state, tuple((part.lot.id, part.nano) for part in hold.parts))
+            for hold in sorted(account.holds.values(), key=lambda hold: hold.id)
         ),
-        tuple(account.remaining().items()),
-        tuple((hold.id, hold.state, tuple((p.lot.id, p.nano) for p in hold.parts)) for hold in account.holds.values()),
     )

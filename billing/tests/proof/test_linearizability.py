@@ -24,7 +24,7 @@ from billing.credits import sql
 from billing.tests.customer import MODEL, Customer, publish_price
 from billing.tests.proof import real_ledger
 from billing.tests.proof.ledger_model import Account, PriceVersion, Usage
-from billing.tests.proof.linearizability import Linearization, Observed
+from billing.tests.proof.linearizability import Final, Linearization, Observed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -163,25 +163,24 @@ class Concurrent:
         return [one for one in self.observed if one.arguments["organization_id"] == organization_id]
 
 
-def final_state(superuser: Connection, organization_id: int, schema: str = "public") -> object:
-    """What is there when all clients are done, in the form of the model's."""
+def final_state(superuser: Connection, organization_id: int) -> Final:
+    """What is there when all clients are done."""
 
     def rows(statement: str) -> list[tuple[Any, ...]]:
-        return superuser.execute(statement.format(schema=schema), [organization_id]).fetchall()
+        return superuser.execute(statement, [organization_id]).fetchall()
 
-    return (
+    return Final(
         tuple(
             rows(
                 "select kind, lot_id, amount_nano, cause_kind, cause_id, balance_after_nano"
-                " from {schema}.billing_ledgerentry where organization_id = %s order by seq"
+                " from billing_ledgerentry where organization_id = %s order by seq"
             )
         ),
-        tuple(rows("select id, remaining_nano from {schema}.billing_creditlot where organization_id = %s order by id")),
+        tuple(rows("select id, remaining_nano from billing_creditlot where organization_id = %s order by id")),
         tuple(
             (hold_id, state, tuple(zip(lots, amounts, strict=True)))
             for hold_id, state, lots, amounts in rows(
-                "select id, state, lot_ids, lot_amounts_nano from {schema}.billing_hold"
-                " where organization_id = %s order by id"
+                "select id, state, lot_ids, lot_amounts_nano from billing_hold where organization_id = %s order by id"
             )
         ),
     )
@@ -222,7 +221,7 @@ def test_answers_of_concurrent_clients_have_an_order_that_explains_them(
 
 @pytest.fixture
 def copied_ledger(superuser_connection) -> Iterator[Callable[[str], None]]:
-    """A copy of tables without the constraints that guard sums and keys, and of the functions by text, in a schema of its own."""
+    """A copy of tables without what guards sums and keys, and of the functions by text, in a schema of its own."""
 
     def build(lock_line: str) -> None:
         superuser_connection.execute("drop schema if exists control cascade; create schema control")
