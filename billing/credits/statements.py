@@ -62,6 +62,11 @@ class Line:
         return self.lot_label or (str(CreditLot.Kind(self.lot_kind).label) if self.lot_kind else "")
 
     @property
+    def comes_in(self) -> bool:
+        """Whether it adds credit, and doesn't only move it to a debt."""
+        return self.amount_nano > 0 and self.kind not in DEBT_PAID
+
+    @property
     def is_usage(self) -> bool:
         """Whether a request caused it."""
         return self.kind in USED

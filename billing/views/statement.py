@@ -155,7 +155,7 @@ def _balance_of(request: HttpRequest, organization: Organization, *, now: dateti
         return {"asked_text": "", "asked_at": None}
     asked_at = instant_from_text(text, zone=organization.zone)
     if asked_at is None:
-        return {"asked_text": text[:32], "asked_at": None, "asked_error": "Choose a date and a time."}
+        return {"asked_text": "", "asked_at": None, "asked_error": "Choose a date and a time."}
     if asked_at > now:
         return {"asked_text": text, "asked_at": None, "asked_error": "This moment is still to come."}
     nano = statements.balance_at(organization_id=organization.pk, at=asked_at)
