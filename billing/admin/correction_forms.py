@@ -115,14 +115,14 @@ class SettleForm(CorrectionForm):
         label="What credit does not cover becomes debt", required=False, help_text="The work was served already."
     )
     is_again = forms.BooleanField(
-        label="Charge it again",
-        required=False,
-        help_text="Only where it was settled before and a second time is meant.",
+        label="Charge it again", required=False, help_text="It was settled before, and a second time is meant."
     )
     field_order = ("key", "price_version", "amount_nano", "may_owe", "is_again", "label", "reason")
 
-    def __init__(self, *args: Any, versions: Sequence[tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, versions: Sequence[tuple[str, str]], is_settled: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not is_settled:
+            del self.fields["is_again"]
         chosen = self.fields["price_version"]
         assert isinstance(chosen, forms.ChoiceField)
         chosen.choices = [("", "None: write an amount"), *versions]

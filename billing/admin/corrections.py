@@ -225,11 +225,14 @@ class SettleUnpriced(Correction):
 
     def unsent(self) -> CorrectionForm:
         return SettleForm.fresh(
-            {"label": f"Usage of {self.usage.model}"[:80], "may_owe": True}, versions=self._versions()
+            {"label": f"Usage of {self.usage.model}"[:80], "may_owe": True},
+            versions=self._versions(),
+            is_settled=bool(corrections.settled_by(self.usage)),
         )
 
     def sent(self, data: Any) -> CorrectionForm:
-        return SettleForm(data, versions=self._versions())
+        is_settled = bool(corrections.settled_by(self.usage))
+        return SettleForm(data, versions=self._versions(), is_settled=is_settled)
 
     def facts(self) -> list[tuple[str, str]]:
         used = ", ".join(f"{units:,} {name}" for name, units in self.usage.quantities.items())

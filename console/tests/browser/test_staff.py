@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from accounts.models import Organization
 from accounts.tests import cast
 from billing.credits import ledger, metering, prices, queries
-from billing.models import CreditLot, PriceVersion, StripeEvent
+from billing.models import Charge, CreditLot, PriceVersion, Reversal, StripeEvent, UnpricedUsage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,6 +45,11 @@ def acme() -> Organization:
     for _ in range(3):
         metering.charge(organization_id=acme.pk, key=str(uuid4()), usage=usage)
     metering.authorize(organization_id=acme.pk, key="hold", usage=usage)
+    metering.report_usage(
+        organization_id=acme.pk,
+        key="late",
+        usage=metering.Usage(model="unheard-of", quantities={"input": 1_200_000, "output": 340_000}),
+    )
     StripeEvent.objects.create(
         stripe_event_id="evt_late",
         type="payment_intent.succeeded",
@@ -107,6 +112,20 @@ def test_staff_sign_in_give_credit_and_see_it(open_page, acme):
     assert queries.summary(organization_id=acme.pk).balance_nano > 30 * 10**9
 
 
+def test_staff_reverse_a_charge_once_however_often_they_click(open_page, acme):
+    page = open_page()
+    sign_in(page)
+    page.goto(f"/admin/billing/billingaccount/{acme.pk}/change/")
+    page.get_by_role("link", name="Reverse").first.click()
+    page.get_by_label("Reason").fill("The model answered nonsense, ticket 4711")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("heading", name="What will happen")).to_be_visible()
+    expect(page.get_by_role("row", name="Given back").first).to_be_visible()
+    page.get_by_role("button", name="Confirm").dblclick()
+    expect(page.get_by_text("given back (reversal").first).to_be_visible()
+    assert Reversal.objects.count() == 1
+
+
 def test_staff_publish_prices(open_page, acme):
     page = open_page()
     sign_in(page)
@@ -126,7 +145,9 @@ def test_staff_publish_prices(open_page, acme):
 def test_staff_pages_fit_the_window_and_break_no_policy(open_page, acme, scheme, width):
     page = open_page(scheme=scheme, width=width)
     sign_in(page)
-    lot_id = CreditLot.objects.values_list("pk", flat=True).first()
+    lot_id, charge_id, usage_id = (
+        rows.objects.values_list("pk", flat=True).first() for rows in (CreditLot, Charge, UnpricedUsage)
+    )
     for path in (
         "billingaccount/",
         f"billingaccount/{acme.pk}/change/",
@@ -137,11 +158,46 @@ def test_staff_pages_fit_the_window_and_break_no_policy(open_page, acme, scheme,
         "ledgerentry/",
         "charge/",
         f"creditlot/{lot_id}/change/",
+        f"charge/{charge_id}/change/",
+        "unpricedusage/",
+        "usageday/",
+        "creditevent/",
+        f"billingaccount/{acme.pk}/correction-credit/",
+        f"billingaccount/{acme.pk}/take-back/{lot_id}/",
+        f"billingaccount/{acme.pk}/settle/{usage_id}/",
     ):
         page.goto(f"/admin/billing/{path}")
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        is_wider = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-        assert not is_wider, path
-        if folder := os.environ.get("STAFF_LOOK"):
-            name = path.strip("/").replace("/", "-")
-            page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
+        look(page, path, scheme, width)
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
+def test_the_second_step_of_a_correction_fits_too(open_page, acme, scheme, width):
+    page = open_page(scheme=scheme, width=width)
+    sign_in(page)
+    page.goto(f"/admin/billing/billingaccount/{acme.pk}/debit/")
+    page.get_by_label("Amount in dollars").fill("30")
+    page.get_by_label("Reason").fill("Paid by a stolen card, ticket 4711")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text("There is less credit than this.")).to_be_visible()
+    look(page, "debit-refused", scheme, width)
+    page.get_by_label("becomes debt").check()
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_text("new requests are refused")).to_be_visible()
+    look(page, "debit-asked", scheme, width)
+    page.goto(f"/admin/billing/billingaccount/{acme.pk}/state/")
+    look(page, "state", scheme, width)
+    page.get_by_label("Closed").check()
+    page.get_by_label("Reason").fill("They have asked for it, ticket 4711")
+    page.get_by_role("button", name="Continue").click()
+    expect(page.get_by_role("button", name="Close for ever")).to_be_visible()
+    look(page, "state-asked", scheme, width)
+
+
+def look(page: Page, path: str, scheme: str, width: int) -> None:
+    """The page fits its window; STAFF_LOOK names a folder for pictures of it."""
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    is_wider = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+    assert not is_wider, path
+    if folder := os.environ.get("STAFF_LOOK"):
+        name = path.strip("/").replace("/", "-")
+        page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
