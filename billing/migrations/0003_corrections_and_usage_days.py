@@ -567,6 +567,10 @@ class Migration(migrations.Migration):
                 condition=models.Q(("handled_at__isnull", True)), fields=["id"], name="credit_event_waiting"
             ),
         ),
+        migrations.AddIndex(
+            model_name="creditevent",
+            index=models.Index(fields=["organization", "-id"], name="credit_event_of_one"),
+        ),
         migrations.AddConstraint(
             model_name="creditevent",
             constraint=models.CheckConstraint(
@@ -625,6 +629,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="unpricedusage",
             index=models.Index(fields=["-last_at", "-id"], name="unpriced_usage_newest"),
+        ),
+        migrations.AddIndex(
+            model_name="unpricedusage",
+            index=models.Index(fields=["organization", "-id"], name="unpriced_usage_of_one"),
         ),
         migrations.AddConstraint(
             model_name="unpricedusage",

@@ -20,7 +20,10 @@ class CreditEvent(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=["reload_due", "exhausted"]), name="credit_event_kind_known"),
         ]
-        indexes = [models.Index(fields=["id"], condition=Q(handled_at__isnull=True), name="credit_event_waiting")]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(handled_at__isnull=True), name="credit_event_waiting"),
+            models.Index(fields=["organization", "-id"], name="credit_event_of_one"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: organization {self.organization_id}"

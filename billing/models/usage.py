@@ -79,7 +79,10 @@ class UnpricedUsage(models.Model):
                 name="unpriced_usage_once",
             ),
         ]
-        indexes = [models.Index(fields=["-last_at", "-id"], name="unpriced_usage_newest")]
+        indexes = [
+            models.Index(fields=["-last_at", "-id"], name="unpriced_usage_newest"),
+            models.Index(fields=["organization", "-id"], name="unpriced_usage_of_one"),
+        ]
         verbose_name_plural = "unpriced usage"
 
     def __str__(self) -> str:
