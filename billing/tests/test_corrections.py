@@ -548,9 +548,6 @@ def test_case_100_usage_that_was_charged_since_under_its_own_key_is_not_settled(
         settle(usage, actor)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="credits_charge and credits_capture don't look for a settlement of their key yet"
-)
 def test_case_100_usage_that_was_settled_is_not_charged_when_the_gateway_sends_it_again(customer, actor):
     """Staff have charged it; then the model gets a price, and the gateway's retry arrives with the key of then."""
     customer.give(10**6)
@@ -558,7 +555,24 @@ def test_case_100_usage_that_was_settled_is_not_charged_when_the_gateway_sends_i
     settle(usage, actor)
     publish_price("unheard-of", effective_at=customer.now() - timedelta(seconds=1))
     again = Usage(model="unheard-of", quantities={"input": 1_000, "output": 10}, key_ref="key_12")
-    assert metering.report_usage(organization_id=customer.id, key="late", usage=again).outcome != "charged"
+    before = customer.footprint()
+    assert metering.report_usage(organization_id=customer.id, key="late", usage=again).outcome == "conflict"
+    batch = [metering.Event(customer.id, "late", again, operation="usage")]
+    assert [result.outcome for result in metering.charge_many(batch)] == ["conflict"]
+    assert customer.footprint() == before
+
+
+def test_case_100_a_capture_that_was_settled_is_not_made_when_the_gateway_sends_less(customer, actor):
+    """The class without a price is left out of the second try; staff have charged the whole by then."""
+    customer.give(10**6)
+    hold_id = customer.hold(100, key="h")
+    refused = metering.capture(
+        organization_id=customer.id, hold_id=hold_id, key="late", quantities={"input": 5, "thought": 5}
+    )
+    assert refused.outcome == "price_missing"
+    settle(UnpricedUsage.objects.get(), actor)
+    assert customer.capture(hold_id, 5, key="late").outcome == "conflict"
+    assert customer.void(hold_id).outcome == "voided"
 
 
 def test_the_same_form_settles_once(customer, actor):
