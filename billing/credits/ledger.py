@@ -184,8 +184,8 @@ def adjust(
 
     Raises:
         OrganizationUnknown: there is no such organization.
-        Refused: credit lacks and it may not be owed (``insufficient``), or the key has adjusted something else
-            (``conflict``).
+        Refused: credit lacks and it may not be owed (``insufficient``), the unpriced usage was charged since
+            (``already_charged``), or the key has adjusted something else (``conflict``).
         IntegrityError: the amount is not positive, or the unpriced usage is not the organization's.
     """
     with connection.cursor() as cursor:
@@ -194,7 +194,12 @@ def adjust(
             [organization_id, amount_nano, key, label, reason, actor_id, unpriced_usage_id, may_owe],
         )
         outcome, adjustment_id, debt_nano, is_newly_low = cursor.fetchone()
-    _refuse(outcome, organization_id, insufficient="There is less credit than this.")
+    _refuse(
+        outcome,
+        organization_id,
+        insufficient="There is less credit than this.",
+        already_charged="This usage was charged since, when it had a price.",
+    )
     return Adjusted(adjustment_id, debt_nano, is_newly_low, is_replay=outcome == "replayed")
 
 

@@ -22,6 +22,15 @@ WHERE p.version_id = v.id AND v.rates = '{}'
 """
 # What was used before there were days to add it to.
 FILL = "SELECT public.credits_rebuild_usage_days(id) FROM public.accounts_organization"
+# Accounts that were low, or had run out, before there were events: nobody has to be told of them again.
+EXHAUSTED = """
+UPDATE public.billing_creditaccount SET exhausted_at = coalesce(last_at, created_at)
+WHERE last_seq > 0 AND exhausted_at IS NULL AND unreserved_nano + held_nano - debt_nano <= 0;
+INSERT INTO public.billing_creditevent (organization_id, kind, occurred_at, handled_at)
+SELECT organization_id, 'exhausted', exhausted_at, exhausted_at FROM public.billing_creditaccount WHERE exhausted_at IS NOT NULL
+UNION ALL
+SELECT organization_id, 'reload_due', low_at, low_at FROM public.billing_creditaccount WHERE low_at IS NOT NULL;
+"""
 
 
 class Migration(migrations.Migration):
@@ -33,5 +42,6 @@ class Migration(migrations.Migration):
         migrations.RunSQL([(DROP, None)], migrations.RunSQL.noop),
         migrations.RunSQL([(RATES, None)], migrations.RunSQL.noop),
         migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], DROP),
+        migrations.RunSQL([(EXHAUSTED, None)], migrations.RunSQL.noop),
         migrations.RunSQL([(FILL, None)], migrations.RunSQL.noop),
     ]

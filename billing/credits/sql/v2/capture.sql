@@ -32,6 +32,7 @@ begin
     return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, v_charge.hold_id,
       v_charge.id, v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::credits_result;
   end if;
+  if credits__was_adjusted(p_organization, 'capture', p_key) then return credits__refused('conflict'); end if;
   select * into h from billing_hold where organization_id = p_organization and id = p_hold;
   if not found then return credits__refused('hold_unknown'); end if;
   if h.state = 'captured' then return credits__refused('already_captured'); end if;

@@ -30,6 +30,9 @@ begin
     return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, null, v_charge.id,
       v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::credits_result;
   end if;
+  if p_operation = 'usage' and credits__was_adjusted(p_organization, 'usage', p_key) then
+    return credits__refused('conflict');
+  end if;
   if a.state <> 'open' and p_operation = 'charge' then return credits__refused('organization_suspended'); end if;
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
@@ -79,7 +82,9 @@ begin
     a := credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
     a := credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now);
   end if;
-  a := credits__note_level(a, v_now, v_available - v_cost.amount_nano);
+  if a.reload_below_nano is not null or v_available + a.held_nano <= v_cost.amount_nano then
+    a := credits__note_level(a, v_now, v_available - v_cost.amount_nano);
+  end if;
   perform credits__save(a);
   return row('charged', null, v_id, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, null,
     a.low_at is distinct from v_was_low, null)::credits_result;

@@ -134,6 +134,7 @@ begin
           select 1 from public.billing_charge known
           where known.organization_id = a.organization_id and known.idempotency_key = g.key
         )
+        and (g.operation <> 'usage' or not public.credits__was_adjusted(a.organization_id, 'usage', g.key))
     )::public.credits__event order by g.n)
     from given g
     join (select key, min(n) as n from given group by key) f on f.key = g.key

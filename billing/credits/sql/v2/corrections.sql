@@ -49,6 +49,14 @@ begin
   ) then
     raise exception 'organization % has no unpriced usage %', p_organization, p_unpriced_usage using errcode = '23514';
   end if;
+  if exists (
+    select 1 from billing_unpricedusage u join billing_charge c
+      on c.organization_id = u.organization_id and c.idempotency_key = u.idempotency_key
+    where u.id = p_unpriced_usage and u.organization_id = p_organization and u.operation in ('usage', 'capture')
+  ) then
+    outcome := 'already_charged'; debt_nano := 0;
+    return;
+  end if;
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   v_was_low := a.low_at;
@@ -147,17 +155,16 @@ declare
   v_cause record;
   v_left bigint;
   v_now timestamptz;
-  v_first_seq bigint;
 begin
   expired_nano := 0;
   a := credits__lock(p_organization);
   if a.organization_id is null then outcome := 'organization_unknown'; return; end if;
-  v_first_seq := a.last_seq;
   select * into v_known from billing_reversal where organization_id = p_organization and reversal_key = p_key;
   if found then
     outcome := case when (v_known.cause_kind, v_known.cause_id, v_known.asked_nano, v_known.label, v_known.reason)
       is not distinct from (p_cause_kind, p_cause, p_amount, p_label, p_reason) then 'replayed' else 'conflict' end;
     reversal_id := v_known.id; amount_nano := v_known.amount_nano;
+    expired_nano := credits__expired_by_reversal(a, v_known.id, v_known.reversed_at);
     return;
   end if;
   v_cause := credits__cause(p_organization, p_cause_kind, p_cause);
@@ -171,7 +178,6 @@ begin
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   a := credits__lapse(a, v_now);
-  v_first_seq := a.last_seq;
   insert into billing_reversal (organization_id, reversal_key, cause_kind, cause_id, asked_nano, amount_nano, label, reason,
     actor_id, reversed_at)
   values (p_organization, p_key, p_cause_kind, p_cause, p_amount, amount_nano, p_label, p_reason, p_actor, v_now)
@@ -186,11 +192,21 @@ begin
   a := credits__pay_debt(a, 'reversal', reversal_id, v_now);
   a := credits__replenished(a, credits__available_nano(a, v_now));
   perform credits__save(a);
-  select coalesce(-sum(e.amount_nano), 0) into expired_nano
-  from billing_ledgerentry e
-  where e.organization_id = p_organization and e.seq > v_first_seq and e.kind = 'return_expired';
+  expired_nano := credits__expired_by_reversal(a, reversal_id, v_now);
   outcome := 'reversed';
 end $$;
+
+-- What of a reversal came back to lots past their end.
+create function public.credits__expired_by_reversal(
+  a public.billing_creditaccount, p_reversal bigint, p_booked_at timestamptz
+) returns bigint
+language sql stable as $$
+  select coalesce(-sum(amount_nano), 0)::bigint from public.billing_ledgerentry
+  where organization_id = a.organization_id and kind = 'return_expired'
+    and cause_kind = 'reversal' and cause_id = p_reversal
+    and seq > public.credits__seq_after(a.organization_id, a.last_seq, p_booked_at, false)
+    and seq <= public.credits__seq_after(a.organization_id, a.last_seq, p_booked_at, true)
+$$;
 
 -- What is to be undone, and when it was booked.
 create function public.credits__cause(

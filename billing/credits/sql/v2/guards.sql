@@ -72,8 +72,9 @@ end $$;
 
 create trigger lot_delete_guarded before delete on public.billing_creditlot
 for each row execute function public.credits__guard_lot();
+-- Afterwards, because a trigger before an update locks each row once more, in every charge.
 create trigger lot_update_guarded
-before update of id, organization_id, kind, granted_nano, effective_at, expires_at, purchase_id, label, reason, actor_id,
+after update of id, organization_id, kind, granted_nano, effective_at, expires_at, purchase_id, label, reason, actor_id,
   grant_key
 on public.billing_creditlot for each row execute function public.credits__guard_lot();
 

@@ -56,3 +56,14 @@ begin
   set attempts = u.attempts + 1, surface = excluded.surface, key_ref = excluded.key_ref,
     quantities = excluded.quantities, started_at = excluded.started_at, last_at = excluded.last_at;
 end $$;
+
+-- Whether staff have charged unpriced usage by an adjustment: then its key can't be charged once more.
+create function public.credits__was_adjusted(p_organization bigint, p_operation text, p_key text) returns boolean
+language plpgsql stable as $$
+begin
+  return exists (
+    select 1 from public.billing_unpricedusage u
+    join public.billing_debitadjustment d on d.unpriced_usage_id = u.id and d.organization_id = u.organization_id
+    where u.organization_id = p_organization and u.operation = p_operation and u.idempotency_key = p_key
+  );
+end $$;
