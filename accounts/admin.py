@@ -26,6 +26,7 @@ from accounts.models import (
     User,
 )
 from accounts.permissions import Role
+from accounts.staff_lists import KeysetAdmin
 
 # Staff sign in where everyone does: one page to throttle, one to add a second factor to.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -62,6 +63,16 @@ class ReadOnly:
         return False
 
 
+class SearchedAdmin(KeysetAdmin):
+    """A list that doesn't count, found by parts of names as the admin searches elsewhere."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Any part of any of the search fields."""
+        return admin.ModelAdmin.get_search_results(self, request, queryset, search_term)
+
+
 class AddressInline(ReadOnly, admin.TabularInline):
     model = EmailAddress
     fields = ("email", "primary", "verified")
@@ -87,11 +98,11 @@ class MembershipOfOrganizationInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(admin.ModelAdmin):
+class UserAdmin(SearchedAdmin):
     list_display = ("email", "name", "is_active", "is_staff", "last_login", "created_at")
     list_filter = ("is_staff", "is_active")
-    search_fields = ("email", "name")
-    ordering = ("email",)
+    search_fields: ClassVar[tuple[str, ...]] = ("email", "name")
+    search_help_text = "A part of the address or of the name."
     inlines = (AddressInline, MembershipOfUserInline)
     filter_horizontal = ("groups", "user_permissions")
     fieldsets = (
@@ -150,9 +161,10 @@ class UserAdmin(admin.ModelAdmin):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(admin.ModelAdmin):
+class OrganizationAdmin(SearchedAdmin):
     list_display = ("name", "slug", "time_zone", "created_at")
-    search_fields = ("name", "slug")
+    search_fields: ClassVar[tuple[str, ...]] = ("name", "slug")
+    search_help_text = "A part of the name or of the slug."
     inlines = (MembershipOfOrganizationInline,)
     readonly_fields = ("created_at",)
 
@@ -207,12 +219,13 @@ class OrganizationAdmin(admin.ModelAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin):
+class MembershipAdmin(SearchedAdmin):
     form = MembershipForm
     list_display = ("user", "organization", "role", "created_at")
     list_filter = ("role",)
     list_select_related = ("user", "organization")
-    search_fields = ("user__email", "organization__name", "organization__slug")
+    search_fields: ClassVar[tuple[str, ...]] = ("user__email", "organization__name", "organization__slug")
+    search_help_text = "A part of a person's address, or of an organization's name or slug."
     autocomplete_fields = ("user", "organization")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> Any:
@@ -250,22 +263,23 @@ class AuditOriginInline(ReadOnly, admin.StackedInline):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnly, admin.ModelAdmin):
+class AuditEventAdmin(ReadOnly, KeysetAdmin):
     list_display = ("at", "action", "organization", "actor_id", "target")
-    list_filter = ("action",)
     list_select_related = ("organization",)
-    search_fields = ("action", "target", "organization__slug")
-    date_hierarchy = "at"
+    exact_search_fields: ClassVar[tuple[str, ...]] = ("action", "target")
+    search_help_text = "The slug of an organization, a whole action or target, or a number of this list."
     fields = ("at", "action", "organization", "actor_id", "target", "before", "after")
     inlines = (AuditOriginInline,)
-    show_full_result_count = False
 
 
 @admin.register(OutboxMessage)
-class OutboxMessageAdmin(ReadOnly, admin.ModelAdmin):
+class OutboxMessageAdmin(ReadOnly, KeysetAdmin):
+    has_organization: ClassVar[bool] = False
     list_display = ("subject", "state", "attempts", "due_at", "created_at", "sent_at", "last_error")
     list_filter = ("state",)
-    search_fields = ("key", "subject")
+    search_fields: ClassVar[tuple[str, ...]] = ("key",)
+    exact_search_fields: ClassVar[tuple[str, ...]] = ("key",)
+    search_help_text = "The key of a mail, or a number of this list."
     # Not the body: a mail that waits may hold a link that opens somebody's account.
     fields = ("key", "recipients", "subject", "state", "attempts", "due_at", "last_error", "created_at", "sent_at")
     actions = ("send_again",)

@@ -1,15 +1,20 @@
 """The administration: changes go through the use cases, history is only looked at, a key is shown once."""
 
 import re
+from html import unescape
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.apps import apps
 from django.contrib.auth.models import Permission as ModelPermission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts import service_keys
 from accounts.models import AuditEvent, Membership, Organization, OutboxMessage, ServiceKey, User
 from accounts.permissions import Role
+from accounts.staff_lists import KeysetAdmin
 from accounts.tests import cast
 
 pytestmark = pytest.mark.django_db
@@ -183,6 +188,44 @@ def test_every_list_and_form_opens(admin_site, model):
     assert admin_site.get(link[0]).status_code == 200
     if model not in ("auditevent", "outboxmessage"):
         assert admin_site.get(reverse(f"admin:accounts_{model}_add")).status_code == 200
+
+
+@pytest.mark.parametrize("model", ["user", "organization", "membership", "auditevent", "outboxmessage"])
+def test_long_lists_are_paged_without_counting_or_skipping(admin_site, model, monkeypatch):
+    monkeypatch.setattr(KeysetAdmin, "list_per_page", 2)
+    for number in range(5):
+        cast.member(cast.organization(f"Acme {number}"), role=Role.ADMIN)
+        OutboxMessage.objects.create(key=f"k{number}", recipients=["a@example.test"], subject="s")
+    rows = apps.get_model("accounts", model)._default_manager
+    url = reverse(f"admin:accounts_{model}_changelist")
+    found, query = [], ""
+    for _ in range(rows.count()):
+        with CaptureQueriesContext(connection) as captured:
+            page = admin_site.get(url + query).content.decode()
+        for sql in captured.captured_queries:
+            assert "COUNT(" not in sql["sql"].upper()
+            assert "OFFSET" not in sql["sql"].upper()
+        found += [int(pk) for pk in re.findall(rf'<th [^>]*><a href="/admin/accounts/{model}/(\d+)/change/', page)]
+        link = re.search(r'<a href="([^"]*)">Older</a>', page)
+        if link is None:
+            break
+        query = unescape(link[1])
+    assert found == sorted(rows.values_list("pk", flat=True), reverse=True)
+
+
+def test_history_is_found_by_its_organization_or_its_whole_action(admin_site):
+    acme, other = cast.organization("Acme"), cast.organization("Other")
+    for organization in (acme, other):
+        cast.member(organization, role=Role.ADMIN)
+    url = reverse("admin:accounts_auditevent_changelist")
+    for term, expected in (
+        (acme.slug, AuditEvent.objects.filter(organization=acme)),
+        ("membership.added", AuditEvent.objects.filter(action="membership.added")),
+        ("nothing.happened", AuditEvent.objects.none()),
+    ):
+        page = admin_site.get(url, {"q": term}).content.decode()
+        shown = {int(pk) for pk in re.findall(r'<th [^>]*><a href="/admin/accounts/auditevent/(\d+)/change/', page)}
+        assert shown == {event.pk for event in expected}, term
 
 
 def test_staff_change_their_password_where_everyone_does(admin_site):
