@@ -161,6 +161,23 @@ def test_case_082_a_new_price_changes_no_past_charge(customer):
     assert customer.report(100, key="a").amount_nano == 100
 
 
+def test_case_070_neither_prices_nor_models_nor_the_organization_reset_credit_when_they_are_edited(customer):
+    customer.give(1_000)
+    customer.give(500, expires_at=customer.now() + timedelta(days=3))
+    customer.buy(700)
+    customer.charge(123, key="c")
+    customer.hold(77, key="h")
+    before, lots = customer.footprint(), customer.lots()
+    publish_price(effective_at=customer.now(), input_nano=0)
+    publish_price("another-model")
+    PricedModel.objects.update(name="Renamed")
+    organization = customer.organization
+    organization.name, organization.slug, organization.time_zone = "Renamed", "renamed", "Asia/Tokyo"
+    organization.save()
+    assert customer.footprint() == before
+    assert customer.lots() == lots
+
+
 def test_case_083_two_versions_of_one_price_cannot_overlap(customer):
     version = PriceVersion.objects.get()
     for effective_at, superseded_at in [

@@ -159,7 +159,8 @@ def everything_happens(customer: Customer, clock: Any) -> None:
     customer.give(100)
     wait(minutes=1)
     owed_id = customer.report(150, key="overshoot").charge_id  # overshoot
-    late = customer.give(90) and customer.hold(30, key="late", ttl_seconds=30)  # debt_payment, debt_settlement
+    customer.give(90)  # debt_payment, debt_settlement
+    late = customer.hold(30, key="late", ttl_seconds=30)
     wait(minutes=1)
     customer.report(500, key="all-gone")
     customer.capture(late, 60)  # late_capture
@@ -449,6 +450,12 @@ def test_case_125_the_balance_of_every_past_instant_is_what_was_read_then(custom
         ]
 
 
+def tells_another_past(story: Story) -> bool:
+    """Whether a balance of the past is told that was not read then."""
+    story.tell(steps=40)
+    return any(statements.balance_at(organization_id=story.customer.id, at=at) != nano for at, nano in story.read)
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -464,12 +471,7 @@ def test_case_125_a_balance_that_forgets_a_part_is_found_out(customer, clock, ow
     assert row[0].count(part) == 1
     owner_connection.execute(row[0].replace(part, "false"))
     try:
-        assert any(
-            statements.balance_at(organization_id=story.customer.id, at=at) != nano
-            for story in (Story(Customer(f"story-{seed}"), clock, seed=seed) for seed in range(20))
-            if story.tell(steps=40) is None
-            for at, nano in story.read
-        )
+        assert any(tells_another_past(Story(Customer(f"story-{seed}"), clock, seed=seed)) for seed in range(20))
     finally:
         owner_connection.execute(row[0])
 
