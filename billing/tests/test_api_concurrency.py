@@ -1,10 +1,14 @@
 """Many connections at once, over HTTP to a gate of its own: never more than there is, and never the same twice."""
 
+import json
+import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -94,3 +98,30 @@ def test_one_key_from_all_sides_charges_once(gateway: Gateway, url: str) -> None
     charge = Charge.objects.get()
     left_nano = CREDIT_NANO - CHARGE_NANO
     assert seen == {(201, charge.pk, left_nano): 1, (200, charge.pk, left_nano): THREADS - 1}
+
+
+def test_case_092_a_socket_closed_right_after_the_request_cancels_no_settlement(gateway: Gateway, url: str) -> None:
+    """The client of a stream is gone with its last chunk, and so may be the gateway's connection: the charge stands."""
+    client = GateClient(url=url, service_key=gateway.key_text)
+    held = client.post("authorize", gateway.usage("h", model="unit", quantities={"input": 300}))
+    client.close()
+    body = json.dumps(
+        {
+            "organization": "acme",
+            "hold_id": held.body["hold_id"],
+            "idempotency_key": "last chunk",
+            "quantities": {"input": 120},
+        }
+    )
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(
+            f"POST /v1/capture HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {gateway.key_text}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+    deadline = time.monotonic() + 30
+    while not Charge.objects.filter(idempotency_key="last chunk").exists():
+        assert time.monotonic() < deadline, "the settlement was cancelled"
+        time.sleep(0.02)
+    assert Charge.objects.get().amount_nano == 120
+    assert queries.summary(organization_id=gateway.organization_id("acme")).available_nano == CREDIT_NANO - 120

@@ -72,8 +72,10 @@ def gate_answers(gateway: Gateway, *, key: str) -> dict[str, int]:
     }
 
 
-def test_page_gate_balance_and_charge_agree_on_both_sides_of_a_lots_end(ending, clock, gateway, web):
-    """No worker runs here: nothing but the clock tells the two sides apart (cases 57, 63 and 122)."""
+def test_case_063_and_057_and_122_page_gate_balance_and_charge_agree_on_both_sides_of_a_lots_end(
+    ending, clock, gateway, web
+):
+    """No worker runs here: nothing but the clock tells the two sides apart."""
     clock.set(END - MICROSECOND)
     assert ending.summary().available_nano == CREDIT_NANO
     assert [lot.left_nano for lot in ending.lots()] == [CREDIT_NANO]

@@ -1,9 +1,11 @@
 """Holds: they pin lots, lapse by predicate, are settled once, and never strand or duplicate credit."""
 
 import random
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connections
 
 from billing.credits import ledger, metering
 from billing.errors import InvalidUsage
@@ -45,8 +47,7 @@ def test_case_089_a_void_gives_the_hold_back_whole_and_charges_nothing(customer)
     assert not Charge.objects.exists()
 
 
-def test_a_capture_of_nothing_costs_nothing_and_settles_the_hold(customer):
-    """Case 91: a stream canceled before its first token."""
+def test_case_091_a_stream_cancelled_before_its_first_token_costs_nothing_and_settles_the_hold(customer):
     customer.give(100)
     hold_id = customer.hold(60, key="h")
     result = customer.capture(hold_id, 0)
@@ -404,3 +405,64 @@ def test_the_price_of_a_capture_is_the_one_of_its_authorization(customer):
     refused = metering.capture(organization_id=customer.id, hold_id=hold_id, key="c", quantities={"audio": 1})
     assert (refused.outcome, refused.detail) == ("price_missing", "audio")
     assert customer.capture(hold_id, 4, key="c").outcome == "charged"
+
+
+def test_case_017_a_hold_that_lapsed_can_take_nothing_from_the_one_that_came_after(customer, clock):
+    """The late holder is told so, or pays as anybody does; the next holder's allocation is its own."""
+    customer.give(100)
+    late = customer.hold(100, key="late", ttl_seconds=60)
+    clock.advance(timedelta(seconds=60))
+    holder = customer.hold(100, key="next", ttl_seconds=600)
+    clock.advance(timedelta(seconds=1))
+    assert customer.void(late).available_nano == 0
+    assert (customer.summary().held_nano, customer.summary().available_nano) == (100, 0)
+    other = customer.authorize(1, key="none left")
+    assert other.outcome == "insufficient"
+    assert customer.capture(late, 30).outcome == "already_voided"
+    result = customer.capture(holder, 100)
+    assert (result.amount_nano, result.debt_nano) == (100, 0)
+
+
+def test_case_102_a_loop_of_failures_never_moves_the_balance_up(customer, clock):
+    customer.give(1_000)
+    charge = customer.charge(100, key="served")
+    most = customer.summary().balance_nano
+    for number in range(200):
+        hold_id = customer.hold(number % 7 * 100, key=f"h{number}", ttl_seconds=60)
+        if number % 3 == 0:
+            clock.advance(timedelta(seconds=61))
+        customer.void(hold_id)
+        customer.void(hold_id)
+        customer.charge(0, key="served")
+        assert customer.charge(100, key="served").charge_id == charge.charge_id
+        summary = customer.summary()
+        assert (summary.balance_nano, summary.available_nano, summary.held_nano) == (most, most, 0)
+    assert [kind for kind, _, _ in customer.entries()] == ["grant", "burn"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_case_123_credit_that_comes_in_unblocks_at_once_while_clients_keep_retrying(customer):
+    """Nothing remembers that the organization was blocked: the first call after the grant goes through."""
+    is_over, refusals = threading.Event(), []
+
+    def retry(client: int) -> None:
+        number = 0
+        try:
+            while not is_over.is_set():
+                refusals.append(customer.authorize(10**6, key=f"{client}-{number}").outcome)
+                number += 1
+        finally:
+            connections.close_all()
+
+    clients = [threading.Thread(target=retry, args=[client]) for client in range(4)]
+    for client in clients:
+        client.start()
+    while len(refusals) < 40:
+        assert customer.authorize(1, key="before").outcome == "insufficient"
+    customer.give(1_000)
+    first = customer.authorize(1, key="after")
+    is_over.set()
+    for client in clients:
+        client.join()
+    assert first.outcome == "authorized"
+    assert set(refusals) == {"insufficient"}
