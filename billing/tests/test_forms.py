@@ -3,6 +3,7 @@
 import random
 import uuid
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.conf import settings
@@ -14,6 +15,7 @@ from billing.forms import (
     CardForm,
     add_refusal,
     id_from_text,
+    instant_from_text,
     month_from_text,
 )
 from billing.terms import CREDIT_TERMS
@@ -243,3 +245,22 @@ def test_a_row_id_is_read_strictly():
     assert id_from_text("12") == 12
     for text in ["-1", "1e3", "٢", "", "9" * 19, "\x00", " 1"]:
         assert id_from_text(text) is None, text
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "expected"),
+    [
+        ("2026-11-10T12:00", "Europe/Berlin", "2026-11-10T11:00:00+00:00"),
+        ("2026-11-10 12:00:00", "UTC", "2026-11-10T12:00:00+00:00"),
+        ("2026-10-25T02:30", "Europe/Berlin", "2026-10-25T00:30:00+00:00"),
+        ("0001-01-01T00:00", "Asia/Tokyo", None),
+        ("2026-02-30T00:00", "UTC", None),
+        ("2026-11-10", "UTC", None),
+        ("2026-11-10T12:00Z", "UTC", None),
+        ("٢٠٢٦-11-10T12:00", "UTC", None),
+        ("", "UTC", None),
+    ],
+)
+def test_a_minute_of_a_query_string_is_of_the_given_time_zone(text, zone, expected):
+    at = instant_from_text(text, zone=ZoneInfo(zone))
+    assert (at.isoformat() if at else None) == expected

@@ -71,3 +71,21 @@ def test_an_amount_in_a_field_reads_back_as_itself() -> None:
 def test_machines_get_every_nano() -> None:
     assert money.exact_usd(28_800) == "0.000028800"
     assert money.exact_usd(-1_000_000_001) == "-1.000000001"
+
+
+@pytest.mark.parametrize(
+    ("amount_nano", "main", "quiet"),
+    [
+        (0, "$0.00", ""),
+        (1, "$0.00", "0000001"),
+        (28_800, "$0.00", "00288"),
+        (-28_801, "−$0.00", "0028801"),
+        (10**7, "$0.01", ""),
+        (-(10**7) - 1, "−$0.01", "0000001"),
+        (1_234_567_990_000_001, "$1,234,567.99", "0000001"),
+        (99 * 10**7 + 10**6, "$0.99", "1"),
+    ],
+)
+def test_an_exact_amount_has_all_its_digits_and_no_more(amount_nano, main, quiet):
+    text = money.exact_text(amount_nano)
+    assert (text.main, text.sub_cent) == (main, quiet)
