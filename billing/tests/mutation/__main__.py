@@ -1,0 +1,113 @@
+"""The command: makes mutants, hands them to one worker for each core, prints what survived."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from billing.tests.mutation import catalogue
+from billing.tests.mutation.edits import CHECKOUT, Mutant
+
+# What runs against the mutants. The test of check_ledger's own reading of functions would kill each by comparing texts.
+TESTS = (
+    "test_money", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days", "test_statements",
+    "test_charge_many", "test_corrections", "test_hot_calls", "test_charge_races", "test_database_rights", "test_schema",
+    "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections", "test_views_usage",
+    "test_views_overview", "test_views_statement",
+)  # fmt: skip
+# Its history takes seconds for each of its tests, so it runs only against what it is about.
+INVARIANTS_FILE, INVARIANTS_TEST = "billing/credits/invariants.py", "test_check_ledger"
+# It compares the bodies of the functions with the shipped ones, so no mutant of SQL could survive it.
+LEFT_OUT = ("functions_are_the_shipped_ones",)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it; 1 if a mutant survived."""
+    parser = argparse.ArgumentParser(prog="python -m billing.tests.mutation", description=__doc__)
+    parser.add_argument("--files", default="", help="names without ending, by commas: charge,capture,money; default: all")
+    parser.add_argument("--limit", type=int, help="at most this many mutants of each file, chosen by the seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--match", default="", help="only mutants that are told by a line in which this pattern is found")
+    parser.add_argument("--list", action="store_true", help="only list the mutants")
+    options = parser.parse_args(arguments)
+    names = [name for name in options.files.split(",") if name]
+    mutants = catalogue.mutants(names=names, per_file=options.limit, seed=options.seed)
+    mutants = [mutant for mutant in mutants if re.search(options.match, mutant.told())]
+    if options.list:
+        print(*(mutant.told() for mutant in mutants), sep="\n")
+        return 0
+    began = time.monotonic()
+    fates = run(mutants, workers=options.workers)
+    survivors = [mutant for mutant, fate in zip(mutants, fates, strict=True) if fate["outcome"] == "survived"]
+    print(*(mutant.told() for mutant in survivors), sep="\n")
+    print(_table(mutants, fates))
+    totals = Counter(fate["outcome"] for fate in fates)
+    print(
+        f"made {len(mutants)}, invalid {totals['invalid']}, killed {totals['killed']}, survived {totals['survived']},"
+        f" {time.monotonic() - began:.0f} seconds (seed {options.seed})"
+    )
+    return 1 if survivors else 0
+
+
+def run(mutants: list[Mutant], *, workers: int) -> list[dict[str, str]]:
+    """The fate of each mutant, in their order."""
+    fates: list[dict[str, str]] = [{} for _ in mutants]
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+        folder = Path(name)
+        started = []
+        for worker in range(min(workers, len(mutants))):
+            places = range(worker, len(mutants), workers)
+            (folder / f"mutants-{worker}").write_text(
+                "".join(json.dumps(asdict(mutants[place])) + "\n" for place in places), encoding="utf-8"
+            )
+            started.append((worker, places, _start(folder, worker, {mutants[place].path for place in places})))
+        for worker, places, process in started:
+            process.wait()
+            lines = (folder / f"fates-{worker}").read_text(encoding="utf-8").splitlines()
+            if len(lines) != len(places):
+                sys.exit(f"Worker {worker} ended after {len(lines)} of {len(places)} mutants; see above.")
+            for place, line in zip(places, lines, strict=True):
+                fates[place] = json.loads(line)
+    return fates
+
+
+def _start(folder: Path, worker: int, paths: set[str]) -> "subprocess.Popen[bytes]":
+    names = [*TESTS, INVARIANTS_TEST] if INVARIANTS_FILE in paths else TESTS
+    files = [f"billing/tests/{name}.py" for name in names]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"),
+            *("-p", "billing.tests.mutation.worker", "-W", "ignore"),
+            f"--mutants={folder / f'mutants-{worker}'}",
+            f"--fates={folder / f'fates-{worker}'}",
+            *(file for file in files if (CHECKOUT / file).exists()),
+            "billing/tests/mutation/histories.py",
+            *("-k", " and ".join(f"not {name}" for name in LEFT_OUT)),
+        ],
+        cwd=CHECKOUT,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def _table(mutants: list[Mutant], fates: list[dict[str, str]]) -> str:
+    """Files and what became of their mutants."""
+    counts: dict[str, Counter[str]] = {}
+    for mutant, fate in zip(mutants, fates, strict=True):
+        counts.setdefault(mutant.path, Counter())[fate["outcome"]] += 1
+    lines = [f"{'file':44} {'made':>6} {'invalid':>8} {'killed':>7} {'survived':>9}"]
+    for path, count in counts.items():
+        numbers = f"{count.total():6} {count['invalid']:8} {count['killed']:7} {count['survived']:9}"
+        lines.append(f"{path:44} {numbers}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
