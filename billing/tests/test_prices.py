@@ -10,11 +10,12 @@ import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from billing.credits import metering, prices
+from accounts.models import User
+from billing.credits import metering, prices, promotions
 from billing.credits.metering import Usage
 from billing.errors import Refused
-from billing.models import Charge, Price, PricedModel, PriceVersion
-from billing.money import nano_from_cents
+from billing.models import Charge, CreditLot, Price, PricedModel, PriceVersion
+from billing.money import exact_usd, nano_from_cents
 from billing.tests.customer import MODEL, PRICED_SINCE, Customer, publish_price
 
 pytestmark = pytest.mark.django_db
@@ -326,3 +327,30 @@ def test_seeding_leaves_models_alone_that_have_prices(db):
     assert len(seeded) == len(prices.SHIPPED) - 1
     (version,) = PriceVersion.objects.filter(priced_model__slug="orion-medium")
     assert prices.rates_of(version) == {"input": 7}
+
+
+def test_case_073_a_price_that_no_float_can_write_charges_its_exact_amount(customer):
+    """0.001615 dollars, which a float makes 0.0016150000000000001 of."""
+    publish_price("odd", input_nano=1_615_000_000, output_nano=1)
+    customer.give(10**9)
+    result = metering.charge(
+        organization_id=customer.id, key="k", usage=metering.Usage(model="odd", quantities={"input": 1_000})
+    )
+    assert result.amount_nano == 1_615_000
+    assert exact_usd(result.amount_nano) == "0.001615000"
+    assert type(Charge.objects.get().amount_nano) is int
+
+
+def test_case_075_granted_and_paid_credit_are_converted_alike(customer):
+    actor = User.objects.create_user("staff@example.com", is_staff=True)
+    customer.buy(1_234)
+    promotions.give_promotional_credit(
+        organization=customer.organization,
+        amount_cents=1_234,
+        expires_at=customer.now() + timedelta(days=30),
+        label="Welcome",
+        reason="a test of conversion",
+        actor=actor,
+        grant_key=uuid4(),
+    )
+    assert set(CreditLot.objects.values_list("granted_nano", flat=True)) == {12_340_000_000}
