@@ -1076,7 +1076,9 @@ class LedgerModel:
         known = rows[0] if rows else Unpriced(*name, usage, started_at, attempts=0, first_at=now, last_at=now)
         account.unpriced = [row for row in account.unpriced if row not in rows]
         account.unpriced.append(
-            replace(known, usage=usage, started_at=started_at, attempts=known.attempts + 1, last_at=now)
+            replace(
+                known, usage=usage, started_at=started_at, attempts=known.attempts + 1, last_at=max(known.last_at, now)
+            )
         )
         return Answer("price_missing", detail=token_class or usage.model)
 

@@ -516,6 +516,5 @@ class LedgerMachine(RuleBasedStateMachine):
     reverse_as_well = reverse
 
     def teardown(self) -> None:
-        """The whole history once more, from its first entry on; then nothing is left to the sweeps of later ones."""
+        """The whole history once more, from its first entry on."""
         self.both.compare_everything()
-        self.both.end()
