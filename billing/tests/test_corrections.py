@@ -402,7 +402,8 @@ def test_case_116_a_form_that_is_sent_many_times_at_once_corrects_once(customer,
         )
     ):
         results = at_once([correct] * 4)
-        assert sorted(getattr(result, "is_replay", result) for result in results) == [False, True, True, True]
+        assert [getattr(result, "is_replay", result) for result in results].count(False) == 1, results
+        assert [getattr(result, "is_replay", result) for result in results].count(True) == 3, results
         assert AuditEvent.objects.count() == number + 1
     assert Reversal.objects.count() == DebitAdjustment.objects.count() == TakeBack.objects.count() == 1
     assert customer.summary().available_nano == 1_000 - 40 + 10 - 10 - 10 + 10
