@@ -263,7 +263,7 @@ class SettleUnpriced(Correction):
         ]
 
     def _computed_nano(self, version_id: int) -> int:
-        version = corrections.version_for(usage=self.usage, version_id=version_id)
+        version = corrections.price_version(version_id=version_id)
         try:
             return prices.cost_nano(rates=prices.rates_of(version), quantities=self.usage.quantities)
         except Refused as refusal:

@@ -25,7 +25,6 @@ from billing.models import (
     CreditAccount,
     CreditLot,
     DebitAdjustment,
-    Hold,
     LedgerEntry,
     PriceVersion,
     Reversal,
@@ -361,12 +360,7 @@ def set_state(
     return before
 
 
-def open_holds(*, organization: Organization, at: datetime) -> int:
-    """How many requests are under way, which a frozen or closed account lets end."""
-    return Hold.objects.filter(organization=organization, state=Hold.State.OPEN, expires_at__gt=at).count()
-
-
-def version_for(*, usage: UnpricedUsage, version_id: int) -> PriceVersion:
+def price_version(*, version_id: int) -> PriceVersion:
     """The price version that staff chose to compute the cost of unpriced usage by.
 
     Raises:
