@@ -35,7 +35,8 @@ begin
     perform credits__note_unpriced(p_organization, 'authorize', p_key, p_model,
       case when v_price.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities, v_now, v_now);
     return credits__refused('price_missing', p_detail =>
-      case when v_price.version_id is null then p_model else v_cost.missing end);
+      case when v_price.version_id is null then p_model else v_cost.missing end,
+      p_is_newly_low => a.low_at is distinct from v_was_low);
   end if;
   v_available := credits__available_nano(a, v_now);
   -- Nothing available refuses a request of any size, so that an organization without credit can't start a free one.

@@ -37,20 +37,21 @@ begin
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   v_started_at := coalesce(p_started_at, v_now);
-  -- A clock at the gateway may be a little ahead; it never reaches into a later price by more than that.
+  -- A clock at the gateway may be a little ahead. The price is one that is in force already.
   if v_started_at < v_now - interval '35 days' or v_started_at > v_now + interval '5 minutes' then
     return credits__refused('occurred_at_out_of_range');
   end if;
   v_was_low := a.low_at;
   if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
-  v_price := credits__price_version(p_model, v_started_at);
+  v_price := credits__price_version(p_model, least(v_started_at, v_now));
   v_cost := credits__cost(v_price.rates, p_quantities);
   if v_price.version_id is null or v_cost.missing is not null then
     perform credits__note_unpriced(p_organization, p_operation, p_key, p_model,
       case when v_price.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities,
       v_started_at, v_now);
     return credits__refused('price_missing', p_detail =>
-      case when v_price.version_id is null then p_model else v_cost.missing end);
+      case when v_price.version_id is null then p_model else v_cost.missing end,
+      p_is_newly_low => a.low_at is distinct from v_was_low);
   end if;
   -- Nearly always the first lot is live and covers it, and nothing else has to be asked.
   select id, remaining_nano, expires_at into v_lot from credits__open_lots(p_organization) limit 1;

@@ -75,7 +75,7 @@ begin
     )) then
       v_has_lapsed := a.held_nano <> 0 and exists (
         select 1 from public.billing_hold
-        where organization_id = p_organization and state = 'open' and expires_at <= a.last_at
+        where organization_id = p_organization and state = 'open' and expires_at <= a.last_at and amount_nano > 0
       );
       v_available := public.credits__available_nano(a, a.last_at);
       select id, remaining_nano into v_lot from public.credits_live_lots(p_organization, a.last_at) limit 1;
@@ -140,8 +140,8 @@ begin
     join (select key, min(n) as n from given group by key) f on f.key = g.key
     left join public.billing_pricedmodel m on m.slug = g.model
     left join public.billing_priceversion v on v.priced_model_id = m.id
-      and v.effective_at <= coalesce(g.given_started_at, p_at)
-      and (v.superseded_at is null or v.superseded_at > coalesce(g.given_started_at, p_at))
+      and v.effective_at <= least(g.given_started_at, p_at)
+      and (v.superseded_at is null or v.superseded_at > least(g.given_started_at, p_at))
     left join lateral public.credits__cost(v.rates, g.quantities) c on v.id is not null
   );
 end $$;

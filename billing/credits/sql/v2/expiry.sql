@@ -60,7 +60,8 @@ begin
     select a.organization_id from billing_creditaccount a
     where a.organization_id = any (v_organizations) and a.held_nano > 0 and exists (
       select 1 from billing_hold h
-      where h.organization_id = a.organization_id and h.state = 'open' and h.expires_at <= greatest(v_now, a.last_at))
+      where h.organization_id = a.organization_id and h.state = 'open' and h.amount_nano > 0
+        and h.expires_at <= greatest(v_now, a.last_at))
     order by a.organization_id
   loop
     v_alone := credits_expire(v_organization, p_limit);

@@ -1,5 +1,5 @@
 -- A hold lapses by predicate. The first operation that comes by gives it back; until then reads count it as given
--- back. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there. What came
+-- back. A hold of nothing has nothing to give back and stays. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there. What came
 -- back to ended lots is an expiry like any other, so the line of auto-reload is looked at here too.
 create function public.credits__lapse(
   a public.billing_creditaccount, p_at timestamptz, p_except bigint default null
@@ -12,7 +12,7 @@ begin
   if a.held_nano = 0 then return a; end if;
   for v_hold in
     select * from public.billing_hold
-    where organization_id = a.organization_id and state = 'open' and expires_at <= p_at
+    where organization_id = a.organization_id and state = 'open' and expires_at <= p_at and amount_nano > 0
       and id is distinct from p_except
     order by expires_at, id
   loop

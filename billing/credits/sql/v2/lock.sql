@@ -5,12 +5,14 @@ create function public.credits__lock(p_organization bigint) returns public.billi
 language plpgsql as $$
 declare
   a public.billing_creditaccount;
+  v_now timestamptz;
 begin
   select * into a from public.billing_creditaccount where organization_id = p_organization for no key update;
   if not found then
-    insert into public.billing_creditaccount (organization_id, state, last_seq, last_hash, unreserved_nano, held_nano,
-      debt_nano, low_cause, created_at)
-    select id, 'open', 0, ''::bytea, 0, 0, 0, '', public.credits_clock()
+    v_now := public.credits_clock();
+    insert into public.billing_creditaccount (organization_id, state, last_at, last_seq, last_hash, unreserved_nano,
+      held_nano, debt_nano, low_cause, created_at)
+    select id, 'open', v_now, 0, ''::bytea, 0, 0, 0, '', v_now
     from public.accounts_organization where id = p_organization
     on conflict do nothing;
     select * into a from public.billing_creditaccount where organization_id = p_organization for no key update;

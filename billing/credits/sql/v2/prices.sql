@@ -54,7 +54,7 @@ begin
     coalesce(p_token_class, ''), p_surface, p_key_ref, p_quantities, p_started_at, 1, p_at, p_at)
   on conflict (organization_id, operation, idempotency_key, model, token_class) do update
   set attempts = u.attempts + 1, surface = excluded.surface, key_ref = excluded.key_ref,
-    quantities = excluded.quantities, started_at = excluded.started_at, last_at = excluded.last_at;
+    quantities = excluded.quantities, started_at = excluded.started_at, last_at = greatest(u.last_at, excluded.last_at);
 end $$;
 
 -- Whether staff have charged unpriced usage by an adjustment: then its key can't be charged once more.
