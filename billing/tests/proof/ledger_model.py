@@ -142,6 +142,9 @@ class Correction:
         return replace(self.answer, is_replay=True, is_newly_low=False)
 
 
+UnpricedName = tuple[str, str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Unpriced:
     """Usage that had no price. ``key`` is empty where the request was refused before it was served."""
@@ -155,6 +158,11 @@ class Unpriced:
     attempts: int
     first_at: datetime
     last_at: datetime
+
+    @property
+    def name(self) -> UnpricedName:
+        """What there is one row for."""
+        return self.operation, self.key, self.model, self.token_class
 
 
 # Answers, field by field those of the product
@@ -297,6 +305,7 @@ class Account:
     adjustments: list[Correction] = field(default_factory=list)
     take_backs: list[Correction] = field(default_factory=list)
     unpriced: list[Unpriced] = field(default_factory=list)
+    unpriced_ids: dict[int, UnpricedName] = field(default_factory=dict)
     told: list[tuple[str, datetime]] = field(default_factory=list)
     past: list[tuple[datetime, "Account"]] = field(default_factory=list)
 
@@ -351,6 +360,11 @@ class Account:
     def available_nano(self, at: datetime) -> int:
         """What a new request may use, when holds that are due have been given back."""
         return self.live_nano(at) - self.debt_nano()
+
+    def was_adjusted(self, operation: str, key: str) -> bool:
+        """Whether staff have charged usage without a price by an adjustment: its key can't be charged once more."""
+        ids = {adjustment.content[3] for adjustment in self.adjustments}
+        return any(self.unpriced_ids[id_][:2] == (operation, key) for id_ in ids & self.unpriced_ids.keys())
 
     def level_nano(self, at: datetime) -> int:
         """Live credit, held included, less debt. Holds past their end count as given back, before anybody does it."""
@@ -498,6 +512,16 @@ class LedgerModel:
         self.accounts[organization_id] = Account(organization_id)
         return self.accounts[organization_id]
 
+    def _found(self, organization_id: int, clock: datetime) -> Account | None:
+        """The account of an organization, if there is one."""
+        return self._locked(organization_id, clock) if organization_id in self.accounts else None
+
+    def _locked(self, organization_id: int, clock: datetime) -> Account:
+        """The account of an operation. The first one makes it, and nothing is ever booked before that instant."""
+        account = self.accounts[organization_id]
+        account.last_at = account.last_at or clock
+        return account
+
     # Prices
 
     def publish(self, *, model: str, prices: Quantities, effective_at: datetime) -> None:
@@ -535,7 +559,7 @@ class LedgerModel:
         new_id: int | None = None,
     ) -> Answer:
         """Put the worst case of a request aside."""
-        account = self.accounts.get(organization_id)
+        account = self._found(organization_id, clock)
         if account is None:
             return Answer("organization_unknown")
         content = ("authorize", *usage.content, ttl_seconds)
@@ -587,13 +611,15 @@ class LedgerModel:
         new_id: int | None = None,
     ) -> Answer:
         """Charge what a held request used: from its allocation, then from live lots, then as debt."""
-        account = self.accounts.get(organization_id)
+        account = self._found(organization_id, clock)
         if account is None:
             return Answer("organization_unknown")
         content = ("capture", hold_id, tuple(sorted(quantities.items())))
         known = _charge_of(account, key)
         if known is not None:
             return _repeated(known, content, hold_id=known.hold_id)
+        if account.was_adjusted("capture", key):
+            return Answer("conflict")
         hold = account.holds.get(hold_id)
         if hold is None:
             return Answer("hold_unknown")
@@ -650,7 +676,7 @@ class LedgerModel:
 
     def void(self, *, organization_id: int, hold_id: int, clock: datetime, new_id: int | None = None) -> Answer:
         """Give a hold back whole."""
-        account = self.accounts.get(organization_id)
+        account = self._found(organization_id, clock)
         if account is None:
             return Answer("organization_unknown")
         hold = account.holds.get(hold_id)
@@ -692,13 +718,15 @@ class LedgerModel:
         operation: str = "charge",
     ) -> Answer:
         """Charge at once. ``charge`` is refused where credit lacks; ``usage`` was served already and is owed."""
-        account = self.accounts.get(organization_id)
+        account = self._found(organization_id, clock)
         if account is None:
             return Answer("organization_unknown")
         content = (operation, *usage.content, occurred_at)
         known = _charge_of(account, key)
         if known is not None:
             return _repeated(known, content, hold_id=None)
+        if operation == "usage" and account.was_adjusted("usage", key):
+            return Answer("conflict")
         if account.state != "open" and operation == "charge":
             return Answer("organization_suspended")
         now = _stamp(account, clock)
@@ -707,7 +735,8 @@ class LedgerModel:
             return Answer("occurred_at_out_of_range")
         before = account.low_at
         account.lapse(now)
-        version = self.version(usage.model, started_at)
+        # A gateway whose clock is ahead is not charged a price that is still to come.
+        version = self.version(usage.model, min(started_at, now))
         row_key = key if operation == "usage" else ""
         unpriced = self._unpriced(account, operation, row_key, usage, version, started_at=started_at, now=now)
         if unpriced is not None:
@@ -786,6 +815,7 @@ class LedgerModel:
         now = _stamp(account, clock)
         if expires_at is not None and expires_at <= now:
             return Refusal("impossible")
+        self._locked(organization_id, clock)
         account.lapse(now)
         lot = Lot(
             id=_new(new_id, (lot.id for lot in account.lots)),
@@ -808,7 +838,7 @@ class LedgerModel:
 
     def expire(self, *, organization_id: int, limit: int, clock: datetime, new_id: int | None = None) -> Expired:
         """Book out what is left of lots past their end."""
-        account = self.accounts[organization_id]
+        account = self._locked(organization_id, clock)
         now = _stamp(account, clock)
         before = account.low_at
         account.lapse(now)
@@ -848,7 +878,7 @@ class LedgerModel:
         new_id: int | None = None,
     ) -> object:
         """Undo a charge, an adjustment or a take-back: its entries from the last to the first, as far as asked."""
-        account = self.accounts[organization_id]
+        account = self._locked(organization_id, clock)
         content = (cause_kind, cause_id, amount_nano, label, reason)
         known = _correction(account.reversals, key)
         if known is not None:
@@ -898,11 +928,14 @@ class LedgerModel:
         new_id: int | None = None,
     ) -> object:
         """Take credit away to put something right; the rest is owed where it may be."""
-        account = self.accounts[organization_id]
+        account = self._locked(organization_id, clock)
         content = (amount_nano, label, reason, unpriced_usage_id)
         known = _correction(account.adjustments, key)
         if known is not None:
             return known.repeated(content)
+        unpriced = account.unpriced_ids.get(unpriced_usage_id or 0)
+        if unpriced is not None and unpriced[0] in ("usage", "capture") and _charge_of(account, unpriced[1]):
+            return Refusal("already_charged")
         now = _stamp(account, clock)
         before = account.low_at
         account.lapse(now)
@@ -936,7 +969,7 @@ class LedgerModel:
 
         All take-backs of a lot together, less what of them was reversed, never exceed what it granted.
         """
-        account = self.accounts[organization_id]
+        account = self._locked(organization_id, clock)
         content = (lot_id, amount_nano, label, reason, rest_as_debt)
         known = _correction(account.take_backs, key)
         if known is not None:
@@ -967,7 +1000,7 @@ class LedgerModel:
         self, *, organization_id: int, state: str, clock: datetime, new_id: int | None = None
     ) -> str | Refusal:
         """Open, freeze or close an account; closed is for ever. The state before."""
-        account = self.accounts[organization_id]
+        account = self._locked(organization_id, clock)
         before = account.state
         if before == "closed" and state != "closed":
             return Refusal("closed")
@@ -978,7 +1011,7 @@ class LedgerModel:
         self, *, organization_id: int, below_nano: int | None, clock: datetime, new_id: int | None = None
     ) -> bool:
         """Arm auto-reload with a line, or disarm it, and look at the level anew. Whether a reload is due."""
-        account = self.accounts[organization_id]
+        account = self._locked(organization_id, clock)
         now = _stamp(account, clock)
         account.lapse(now)
         account.reload_below_nano, account.low_at, account.low_cause = below_nano, None, ""
@@ -1072,7 +1105,7 @@ class LedgerModel:
         if token_class is None:
             return None
         name = (operation, key, usage.model, token_class)
-        rows = [row for row in account.unpriced if (row.operation, row.key, row.model, row.token_class) == name]
+        rows = [row for row in account.unpriced if row.name == name]
         known = rows[0] if rows else Unpriced(*name, usage, started_at, attempts=0, first_at=now, last_at=now)
         account.unpriced = [row for row in account.unpriced if row not in rows]
         account.unpriced.append(

@@ -403,7 +403,7 @@ class LedgerMachine(RuleBasedStateMachine):
         # Usage that was charged already keeps its price: a version that began before it would contradict that.
         charges = [charge for account in self.model.accounts.values() for charge in account.charges]
         holds = [hold for account in self.model.accounts.values() for hold in account.holds.values()]
-        started = [one.started_at for one in charges] + [one.authorized_at for one in holds]
+        started = [min(one.started_at, one.charged_at) for one in charges] + [one.authorized_at for one in holds]
         starts_at = max(self.both.at + later, *(at + MICROSECOND for at in started), self.both.at)
         if all(version.effective_at < starts_at for version in self.model.versions if version.model == slug):
             self.both.publish(model=slug, prices=prices, effective_at=starts_at)
@@ -451,6 +451,37 @@ class LedgerMachine(RuleBasedStateMachine):
             actor_id=7 if size % 2 else None,
             may_owe=may_owe,
         )
+
+    @rule(organization=organizations, number=any_of_them, pause=pauses)
+    def settle_unpriced(self, organization: int, number: int, pause: timedelta) -> None:
+        """Charge usage that had no price by an adjustment, and report it once more under its key, or the other way."""
+        self.pause(pause)
+        account = self.account(organization)
+        if not account.unpriced:
+            return
+        served = [row for row in account.unpriced if row.key] or account.unpriced
+        name = pick(served, number // 2).name
+        settle = {
+            "organization_id": account.organization_id,
+            "amount_nano": 1 + number,
+            "key": self.uuid(),
+            "label": "Usage",
+            "reason": "for a proof",
+            "actor_id": 7,
+            "may_owe": True,
+            "unpriced_usage_id": next(id_ for id_, known in account.unpriced_ids.items() if known == name),
+        }
+        report = [
+            (operation, arguments)
+            for operation, arguments in self.calls
+            if arguments.get("organization_id") == account.organization_id and arguments.get("key") == name[1]
+        ]
+        if number % 2:
+            self.call("adjust", **settle)
+        if report:
+            self.both.do(report[0][0], **report[0][1])
+        if not number % 2:
+            self.call("adjust", **settle)
 
     @rule(organization=organizations, number=any_of_them, size=sizes, rest_as_debt=st.booleans(), pause=pauses)
     def take_back(self, organization: int, number: int, size: int, rest_as_debt: bool, pause: timedelta) -> None:

@@ -256,8 +256,8 @@ _ROWS = {
         f" {_OF} order by 1, 2, 3, 4"
     ),
     "unpriced": (
-        "select operation, idempotency_key, model, token_class, surface, key_ref, quantities, started_at, attempts,"
-        f" first_at, last_at from billing_unpricedusage {_OF} order by 1, 2, 3, 4"
+        "select id, operation, idempotency_key, model, token_class, surface, key_ref, quantities, started_at, attempts,"
+        f" first_at, last_at from billing_unpricedusage {_OF} order by 2, 3, 4, 5"
     ),
     "told": f"select kind, occurred_at from billing_creditevent {_OF} order by id",
     "reversals": f"select id, cause_kind, cause_id, amount_nano, reversed_at from billing_reversal {_OF} order by id",

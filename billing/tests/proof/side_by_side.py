@@ -146,7 +146,8 @@ class SideBySide:
             days,
             "usage days",
         )
-        _expect(_unpriced_rows(account), rows.unpriced, "unpriced usage")
+        _expect(_unpriced_rows(account), [row[1:] for row in rows.unpriced], "unpriced usage")
+        account.unpriced_ids = {row[0]: row[1:5] for row in rows.unpriced}
         self._compare_corrections(account, rows)
         _expect(account.told, rows.told, "events")
         self._seen[organization_id] = (
