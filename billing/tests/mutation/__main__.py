@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from billing.tests.mutation.edits import CHECKOUT, Mutant
 # What runs against the mutants. The test of check_ledger's own reading of functions would kill each by comparing texts.
 TESTS = (
     "test_money", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days", "test_statements",
-    "test_charge_many", "test_corrections", "test_hot_calls", "test_charge_races", "test_database_rights", "test_schema",
-    "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections", "test_views_usage",
-    "test_views_overview", "test_views_statement",
+    "test_charge_many", "test_corrections", "test_hot_calls", "test_charge_races", "test_database_rights",
+    "test_schema", "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections",
+    "test_views_usage", "test_views_overview", "test_views_statement",
 )  # fmt: skip
 # Its history takes seconds for each of its tests, so it runs only against what it is about.
 INVARIANTS_FILE, INVARIANTS_TEST = "billing/credits/invariants.py", "test_check_ledger"
+HISTORIES = "billing/tests/mutation/histories.py"
 # It compares the bodies of the functions with the shipped ones, so no mutant of SQL could survive it.
 LEFT_OUT = ("functions_are_the_shipped_ones",)
 
@@ -31,11 +33,12 @@ LEFT_OUT = ("functions_are_the_shipped_ones",)
 def main(arguments: list[str] | None = None) -> int:
     """Run it; 1 if a mutant survived."""
     parser = argparse.ArgumentParser(prog="python -m billing.tests.mutation", description=__doc__)
-    parser.add_argument("--files", default="", help="names without ending, by commas: charge,capture,money; default: all")
+    parser.add_argument("--files", default="", help="by commas, without ending: charge,capture,money; default: all")
     parser.add_argument("--limit", type=int, help="at most this many mutants of each file, chosen by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--match", default="", help="only mutants that are told by a line in which this pattern is found")
+    parser.add_argument("--match", default="", help="only mutants whose line has this pattern in it")
+    parser.add_argument("--tests", default="", help="only these test files, by commas, without ending")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     options = parser.parse_args(arguments)
     names = [name for name in options.files.split(",") if name]
@@ -45,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(*(mutant.told() for mutant in mutants), sep="\n")
         return 0
     began = time.monotonic()
-    fates = run(mutants, workers=options.workers)
+    fates = run(mutants, workers=options.workers, tests=[name for name in options.tests.split(",") if name])
     survivors = [mutant for mutant, fate in zip(mutants, fates, strict=True) if fate["outcome"] == "survived"]
     print(*(mutant.told() for mutant in survivors), sep="\n")
     print(_table(mutants, fates))
@@ -57,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if survivors else 0
 
 
-def run(mutants: list[Mutant], *, workers: int) -> list[dict[str, str]]:
+def run(mutants: list[Mutant], *, workers: int, tests: Sequence[str] = ()) -> list[dict[str, str]]:
     """The fate of each mutant, in their order."""
     fates: list[dict[str, str]] = [{} for _ in mutants]
     with tempfile.TemporaryDirectory(prefix="mutation-") as name:
@@ -68,33 +71,39 @@ def run(mutants: list[Mutant], *, workers: int) -> list[dict[str, str]]:
             (folder / f"mutants-{worker}").write_text(
                 "".join(json.dumps(asdict(mutants[place])) + "\n" for place in places), encoding="utf-8"
             )
-            started.append((worker, places, _start(folder, worker, {mutants[place].path for place in places})))
+            started.append((worker, places, _start(folder, worker, _files(mutants, tests))))
         for worker, places, process in started:
             process.wait()
             lines = (folder / f"fates-{worker}").read_text(encoding="utf-8").splitlines()
             if len(lines) != len(places):
-                sys.exit(f"Worker {worker} ended after {len(lines)} of {len(places)} mutants; see above.")
+                print((folder / f"output-{worker}").read_text(encoding="utf-8")[-3_000:], file=sys.stderr)
+                sys.exit(f"Worker {worker} ended after {len(lines)} of {len(places)} mutants.")
             for place, line in zip(places, lines, strict=True):
                 fates[place] = json.loads(line)
     return fates
 
 
-def _start(folder: Path, worker: int, paths: set[str]) -> "subprocess.Popen[bytes]":
-    names = [*TESTS, INVARIANTS_TEST] if INVARIANTS_FILE in paths else TESTS
+def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
+    """The files of tests that are run: those that are named, or all that are fitting."""
+    names = [*(tests or TESTS)]
+    if not tests and any(mutant.path == INVARIANTS_FILE for mutant in mutants):
+        names.append(INVARIANTS_TEST)
     files = [f"billing/tests/{name}.py" for name in names]
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"),
-            *("-p", "billing.tests.mutation.worker", "-W", "ignore"),
-            f"--mutants={folder / f'mutants-{worker}'}",
-            f"--fates={folder / f'fates-{worker}'}",
-            *(file for file in files if (CHECKOUT / file).exists()),
-            "billing/tests/mutation/histories.py",
-            *("-k", " and ".join(f"not {name}" for name in LEFT_OUT)),
-        ],
-        cwd=CHECKOUT,
-        stdout=subprocess.DEVNULL,
-    )
+    return [file for file in files if (CHECKOUT / file).exists()] + ([] if tests else [HISTORIES])
+
+
+def _start(folder: Path, worker: int, files: list[str]) -> "subprocess.Popen[bytes]":
+    command = [
+        *(sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"),
+        *("-p", "billing.tests.mutation.worker", "-W", "ignore"),
+        f"--mutants={folder / f'mutants-{worker}'}",
+        f"--fates={folder / f'fates-{worker}'}",
+        *files,
+        *("-k", " and ".join(f"not {name}" for name in LEFT_OUT)),
+    ]
+    (folder / f"fates-{worker}").touch()
+    with (folder / f"output-{worker}").open("wb") as output:
+        return subprocess.Popen(command, cwd=CHECKOUT, stdout=output)
 
 
 def _table(mutants: list[Mutant], fates: list[dict[str, str]]) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 
 from billing.tests.mutation import sql_edits
 from billing.tests.mutation.edits import Edit
@@ -65,13 +66,14 @@ def _of(source: _Source, node: ast.AST, name: str, *, in_function: bool) -> Iter
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef):
             inner = f"{name}.{child.name}" if name else child.name
-            for part in (*child.args.defaults, *(default for default in child.args.kw_defaults if default), *child.body):
+            defaults = [default for default in (*child.args.defaults, *child.args.kw_defaults) if default]
+            for part in (*defaults, *child.body):
                 if not _is_docstring(part):
                     yield from ((inner, edit) for edit in _edits(source, part))
                     yield from _of(source, part, inner, in_function=True)
         elif isinstance(child, ast.ClassDef):
             yield from _of(source, child, f"{name}.{child.name}" if name else child.name, in_function=False)
-        elif in_function or (not name and not isinstance(child, ast.Import | ast.ImportFrom) and not _is_docstring(child)):
+        elif in_function or not (name or isinstance(child, ast.Import | ast.ImportFrom) or _is_docstring(child)):
             yield from ((name, edit) for edit in _edits(source, child))
             # What stands in annotations and in aliases of types never runs.
             if not isinstance(child, ast.AnnAssign):
@@ -99,7 +101,7 @@ def _edits(source: _Source, node: ast.AST) -> Iterator[Edit]:
                     "arithmetic", source.end(left), source.start(right), gap.replace(sign, _ARITHMETIC[type(op)])
                 )
         case ast.BoolOp(op=op, values=values):
-            for before, after in zip(values, values[1:], strict=False):
+            for before, after in pairwise(values):
                 gap = source.text[source.end(before) : source.start(after)]
                 old, new = ("and", "or") if isinstance(op, ast.And) else ("or", "and")
                 yield Edit("word", source.end(before), source.start(after), gap.replace(old, new))

@@ -19,9 +19,9 @@ _OPENING, _CLOSING = "([", ")]"
 
 # Where a condition, an item of a list or an operand ends, at its own depth of brackets.
 _ENDS = frozenset(
-    "and or then loop order group limit returning window for left join cross else when into union end where having"
-    " except on from offset".split()
-)
+    ("and", "or", "then", "loop", "order", "group", "limit", "returning", "window", "for", "left", "join", "cross",
+     "else", "when", "into", "union", "end", "where", "having", "except", "on", "from", "offset")
+)  # fmt: skip
 _COMPARISONS = {
     "<": ("<=", ">="),
     "<=": ("<", ">"),
@@ -88,7 +88,7 @@ def edits(text: str, start: int, end: int, *, is_procedural: bool) -> Iterator[E
     """Every edit of a stretch of SQL. ``is_procedural``: it is the body of a PL/pgSQL function."""
     found = tokens(text, start, end)
     betweens = _between_ands(found)
-    for index, token in enumerate(found):
+    for index in range(len(found)):
         yield from _of_a_token(found, index, betweens)
         yield from _of_a_clause(text, found, index, betweens)
     if is_procedural:
@@ -292,7 +292,8 @@ def _of_statements(found: list[Token]) -> Iterator[Edit]:
     begin = next((index for index, token in enumerate(found) if token.low == "begin"), 0)
     for index in range(begin):
         if found[index].text == ":=":
-            end = next(place for place in range(index, len(found)) if found[place].text == ";" and not found[place].depth)
+            rest = range(index, len(found))
+            end = next(place for place in rest if found[place].text == ";" and not found[place].depth)
             yield Edit("initial value left out", found[index].start, found[end - 1].end, "")
     cases = 0
     is_start = True
