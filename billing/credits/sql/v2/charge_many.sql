@@ -1,5 +1,5 @@
 -- Many charges in one round trip and one transaction. The result always equals single calls in the given order. The
--- accounts are locked first, in one order, so that two batches over the same organizations can't deadlock.
+-- accounts are locked in one order, so that two batches over the same organizations can't deadlock.
 create type public.credits__event as (
   n integer,
   operation text,
@@ -21,18 +21,18 @@ create function public.credits_charge_many(p_events jsonb) returns setof public.
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_group record;
-  v_place integer;
   v_results credits_result[];
   v_all credits_result[] := array_fill(null::credits_result, array[jsonb_array_length(p_events)]);
 begin
   for v_group in
-    select distinct (e ->> 'organization_id')::bigint as id from jsonb_array_elements(p_events) e order by id
-  loop
-    perform credits__lock(v_group.id);
-  end loop;
-  for v_group in
-    select (e ->> 'organization_id')::bigint as id, array_agg(e order by n) as events, array_agg(n::integer order by n) as places
-    from jsonb_array_elements(p_events) with ordinality as t(e, n) group by 1 order by 1
+    select e.organization_id as id, array_agg(e.n::integer order by e.n) as places,
+      array_agg(row(e.n, e.operation, e.key, e.model, e.surface, e.key_ref, e.quantities, e.started_at,
+        null, null, null, null, null, null)::credits__event order by e.n) as events
+    from rows from (
+      jsonb_to_recordset(p_events) as (organization_id bigint, operation text, key text, model text, surface text,
+        key_ref text, quantities jsonb, started_at timestamptz)
+    ) with ordinality as e (organization_id, operation, key, model, surface, key_ref, quantities, started_at, n)
+    group by 1 order by 1
   loop
     v_results := credits__charge_in_order(v_group.id, v_group.events);
     for i in 1 .. cardinality(v_results) loop
@@ -45,7 +45,8 @@ end $$;
 -- The events of one organization: in runs, as far as nothing but the first live lot is needed, and one by one where a
 -- run ends. What ends it (a repeated key, a missing price, a lot's end, a hold that lapsed, a lack of credit, the line of
 -- auto-reload) is left to the single call, so that there is one place that decides it.
-create function public.credits__charge_in_order(p_organization bigint, p_events jsonb[]) returns public.credits_result[]
+create function public.credits__charge_in_order(p_organization bigint, p_events public.credits__event[])
+returns public.credits_result[]
 language plpgsql as $$
 declare
   a public.billing_creditaccount;
@@ -111,17 +112,12 @@ begin
 end $$;
 
 -- Events as the single call would see them: with fingerprint, price and cost, and whether only credit decides.
-create function public.credits__priced_events(a public.billing_creditaccount, p_events jsonb[], p_at timestamptz)
-returns public.credits__event[]
+create function public.credits__priced_events(
+  a public.billing_creditaccount, p_events public.credits__event[], p_at timestamptz
+) returns public.credits__event[]
 language plpgsql stable as $$
 begin
   return (
-    with given as (
-      select n::integer, e ->> 'operation' as operation, e ->> 'key' as key, e ->> 'model' as model,
-        e ->> 'surface' as surface, e ->> 'key_ref' as key_ref, e -> 'quantities' as quantities,
-        (e ->> 'started_at')::timestamptz as given_started_at
-      from unnest(p_events) with ordinality as t(e, n)
-    )
     select array_agg(row(g.n, g.operation, g.key, g.model, g.surface, g.key_ref, g.quantities, g.given_started_at,
       coalesce(g.given_started_at, p_at),
       public.credits__fingerprint(g.operation, g.key, g.model, g.surface, g.key_ref, g.quantities,
@@ -129,15 +125,14 @@ begin
       v.id, m.id, c.amount_nano,
       c.amount_nano is not null and c.missing is null and (a.state = 'open' or g.operation = 'usage')
         and coalesce(g.given_started_at, p_at) between p_at - interval '35 days' and p_at + interval '5 minutes'
-        and g.n = f.n
+        and g.times = 1
         and not exists (
           select 1 from public.billing_charge known
           where known.organization_id = a.organization_id and known.idempotency_key = g.key
         )
         and (g.operation <> 'usage' or not public.credits__was_adjusted(a.organization_id, 'usage', g.key))
     )::public.credits__event order by g.n)
-    from given g
-    join (select key, min(n) as n from given group by key) f on f.key = g.key
+    from (select e.*, row_number() over (partition by e.key order by e.n) as times from unnest(p_events) e) g
     left join public.billing_pricedmodel m on m.slug = g.model
     left join public.billing_priceversion v on v.priced_model_id = m.id
       and v.effective_at <= least(g.given_started_at, p_at)
