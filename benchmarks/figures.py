@@ -156,7 +156,9 @@ FIGURES: tuple[Figure, ...] = (
         "charge against the naive ORM, 4 clients",
     ),
     _at_least("charge_vs_nostro", "hot", "charge_hot_c4", "nostro_hot_c4", "3", "charge against hf-nostro, 4 clients"),
-    _at_least("charge_vs_hordak", "hot", "charge_hot_c4", "hordak_hot_c4", "10", "charge against django-hordak, 4 clients"),
+    _at_least(
+        "charge_vs_hordak", "hot", "charge_hot_c4", "hordak_hot_c4", "10", "charge against django-hordak, 4 clients"
+    ),
     _at_least("batch100_vs_single", "hot", "batch100_hot_c1", "charge_hot_c1", "10", "100 a call against single calls"),
     _at_least("batch100_vs_floor", "hot", "batch100_hot_c1", "floor_hot_c1", "5", "100 a call against the floor"),
     _at_least(

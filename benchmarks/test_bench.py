@@ -12,7 +12,7 @@ from benchmarks.figures import FIGURES
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--charges", "100", "--rounds", "1", "--seconds", "1/10", "--scale", "0.001", "--seed", "7"]
-PEERS = [figure for figure in FIGURES if figure.against in scenes.PEERS]
+PEERS = [figure for figure in FIGURES if figure.against.startswith(tuple(scenes.PEERS))]
 
 
 def run(figures):

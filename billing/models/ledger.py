@@ -108,7 +108,13 @@ class CreditLot(models.Model):
             models.CheckConstraint(
                 condition=_is_sound(
                     "creditlot",
-                    "kind", "granted_nano", "remaining_nano", "effective_at", "expires_at", "purchase", "reason",
+                    "kind",
+                    "granted_nano",
+                    "remaining_nano",
+                    "effective_at",
+                    "expires_at",
+                    "purchase",
+                    "reason",
                 ),
                 name="lot_sound",
             ),
