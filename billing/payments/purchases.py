@@ -20,7 +20,7 @@ from accounts.permissions import Permission
 from billing import emails
 from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
-from billing.models import AutoReload, CreditLot, Purchase, StripeCustomer
+from billing.models import AutoReload, CreditAccount, CreditLot, Purchase, StripeCustomer
 from billing.money import dollars_text, nano_from_cents
 from billing.payments import declines, payment_methods, reload_line, stripe_gateway
 from billing.payments.stripe_gateway import IntentFacts
@@ -503,6 +503,10 @@ def _create(organization: Organization, actor: User, amount_cents: int, attempt_
     with transaction.atomic(durable=True):
         ledger.lock(organization_id=organization.pk)
         payment_methods.require(organization=organization, actor=actor, permission=Permission.CREDITS_BUY)
+        if CreditAccount.objects.get(pk=organization.pk).state == CreditAccount.State.CLOSED:
+            raise Refused(
+                "This account is closed for good, so credits could not be spent. Nothing was charged.", code="closed"
+            )
         card = payment_methods.default_card(organization=organization)
         if card is None:
             raise Refused("Please add a card first.", code="no_card", field="card")

@@ -10,8 +10,9 @@ import stripe
 from accounts.models import AuditEvent, Membership
 from accounts.permissions import Role
 from accounts.tests import cast
+from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
-from billing.models import LedgerEntry, Purchase, StripeCustomer
+from billing.models import CreditAccount, LedgerEntry, Purchase, StripeCustomer
 from billing.payments import purchases, reconciliation, stripe_gateway
 from billing.terms import CREDIT_TERMS
 from billing.tests.buyer import (
@@ -121,6 +122,15 @@ def test_an_amount_outside_the_limits_is_refused_at_its_field(buyer, amount_cent
     with pytest.raises(Refused) as refusal:
         buyer.buy(amount_cents)
     assert refusal.value.field == "amount"
+    assert not buyer.purchases
+    assert not buyer.journal()
+
+
+def test_a_closed_account_buys_no_credit_that_it_could_not_spend(buyer):
+    buyer.save_card()
+    ledger.set_state(organization_id=buyer.organization.pk, state=CreditAccount.State.CLOSED)
+    with pytest.raises(Refused, match="closed for good"):
+        buyer.buy()
     assert not buyer.purchases
     assert not buyer.journal()
 
