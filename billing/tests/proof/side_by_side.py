@@ -73,6 +73,7 @@ class SideBySide:
         self._counts = counts
         self.model = LedgerModel()
         self.at = starts_at
+        self.steps = 0
         self.customers: dict[int, Customer] = {}
         # By organization: the last entry and the last charge that were compared, and the holds that are settled.
         self._seen: dict[int, tuple[int, int, set[int]]] = {}
@@ -101,6 +102,7 @@ class SideBySide:
 
     def do(self, operation: str, /, **arguments: Any) -> Any:
         """One operation in both, compared; its answer."""
+        self.steps += 1
         answer = real_ledger.OPERATIONS[operation](**arguments)
         predict = getattr(self.model, operation)
         before = {id_: len(account.past) for id_, account in self.model.accounts.items()}
