@@ -6,6 +6,7 @@ long as the caller likes.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,11 @@ Quantities = Mapping[str, int]
 
 # Looked up once: an enum makes its list of values anew each time it is asked.
 _SURFACES = frozenset(Surface.values)
+# What the gate takes: printable ASCII, so that no text of one event can spoil the statement that carries them all.
+_KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
+_KEY_REF = re.compile(r"[\x20-\x7e]{0,64}\Z")
+_MODEL = re.compile(r"[\x21-\x7e]{1,64}\Z")
+_TOKEN_CLASS = re.compile(r"[-a-zA-Z0-9_]{1,32}\Z")
 
 
 class Outcome(StrEnum):
@@ -60,6 +66,10 @@ class Usage:
     key_ref: str = ""
 
     def __post_init__(self) -> None:
+        if not _MODEL.match(self.model):
+            raise InvalidUsage("A model has a name of at most 64 printable characters.", field="model")
+        if not _KEY_REF.match(self.key_ref):
+            raise InvalidUsage("An API key is named in at most 64 printable characters.", field="key_ref")
         if self.surface not in _SURFACES:
             raise InvalidUsage("The surface is api, workbench or claude_code.", field="surface")
         check_quantities(self.quantities)
@@ -98,6 +108,19 @@ class Event:
     occurred_at: datetime | None = None
     operation: Literal["charge", "usage"] = "charge"
 
+    def __post_init__(self) -> None:
+        check_key(self.key)
+
+
+def check_key(key: str) -> None:
+    """Refuse an idempotency key that is empty, longer than 255 characters or not printable ASCII.
+
+    Raises:
+        InvalidUsage: it is.
+    """
+    if not _KEY.match(key):
+        raise InvalidUsage("A key has 1 to 255 printable characters.", field="idempotency_key")
+
 
 def check_quantities(quantities: Quantities) -> None:
     """Refuse quantities that no request can have.
@@ -111,12 +134,15 @@ def check_quantities(quantities: Quantities) -> None:
     if REQUEST_CLASS in quantities:
         raise InvalidUsage(f"{REQUEST_CLASS} is the fee of a request and added by itself.", field="quantities")
     for token_class, units in quantities.items():
+        if not _TOKEN_CLASS.match(token_class):
+            raise InvalidUsage("A token class has 1 to 32 letters, digits, - or _.", field="quantities")
         if type(units) is not int or not 0 <= units <= QUANTITY_MAX:
             raise InvalidUsage(f"{token_class} must be an integer from 0 to {QUANTITY_MAX}.", field="quantities")
 
 
 def authorize(*, organization_id: int, key: str, usage: Usage, ttl_seconds: int = HOLD_SECONDS_DEFAULT) -> Result:
     """Hold credit for a request that is about to be served: its worst case, at the price of now."""
+    check_key(key)
     if not 1 <= ttl_seconds <= HOLD_SECONDS_MAX:
         raise InvalidUsage(f"A hold lasts from 1 to {HOLD_SECONDS_MAX} seconds.", field="ttl_seconds")
     row = _AUTHORIZE(
@@ -127,6 +153,7 @@ def authorize(*, organization_id: int, key: str, usage: Usage, ttl_seconds: int 
 
 def capture(*, organization_id: int, hold_id: int, key: str, quantities: Quantities) -> Result:
     """Charge what a held request really used, at the price of its start, and give back what is over."""
+    check_key(key)
     check_quantities(quantities)
     return _result(_CAPTURE(organization_id, hold_id, key, _json(quantities)))
 
@@ -176,6 +203,7 @@ _VOID = HotCall("credits_void", parameters=2)
 
 
 def _charge(operation: str, organization_id: int, key: str, usage: Usage, occurred_at: datetime | None) -> Result:
+    check_key(key)
     row = _CHARGE(
         organization_id,
         operation,

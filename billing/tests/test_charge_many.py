@@ -13,6 +13,7 @@ import pytest
 
 from billing.credits import ledger, metering
 from billing.credits.metering import Event, Result, Usage
+from billing.errors import InvalidUsage
 from billing.models import (
     Charge,
     CreditAccount,
@@ -235,3 +236,27 @@ def test_an_unknown_organization_in_a_batch_spoils_no_other_event(customer):
     stray = replace(customer.event(5, key="stray"), organization_id=10**12)
     results = metering.charge_many([customer.event(5, key="a"), stray, customer.event(5, key="b")])
     assert [result.outcome for result in results] == ["charged", "organization_unknown", "charged"]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "field"),
+    [
+        ({"key": "k" * 256}, "idempotency_key"),
+        ({"key": ""}, "idempotency_key"),
+        ({"key": "nul\x00"}, "idempotency_key"),
+        ({"key": "half a character \ud800"}, "idempotency_key"),
+        ({"model": "m" * 65}, "model"),
+        ({"key_ref": "r" * 65}, "key_ref"),
+        ({"token_class": "c" * 33}, "quantities"),
+        ({"token_class": "nul\x00"}, "quantities"),
+    ],
+)
+def test_an_event_that_no_row_could_hold_is_refused_before_it_can_spoil_a_batch(spoilt, field):
+    event = {"key": "k", "model": MODEL, "key_ref": "", "token_class": "input"} | spoilt
+    with pytest.raises(InvalidUsage) as refusal:
+        Event(
+            organization_id=1,
+            key=event["key"],
+            usage=Usage(model=event["model"], quantities={event["token_class"]: 1}, key_ref=event["key_ref"]),
+        )
+    assert refusal.value.field == field

@@ -83,8 +83,8 @@ begin
       v_total := 0;
       while v_last < cardinality(v_events) and a.debt_nano = 0 and not v_has_lapsed loop
         v_event := v_events[v_last + 1];
-        exit when not v_event.is_plain or v_total + v_event.amount_nano > coalesce(v_lot.remaining_nano, 0)
-          or v_total + v_event.amount_nano >= v_available
+        exit when not v_event.is_plain or v_event.amount_nano > coalesce(v_lot.remaining_nano, 0) - v_total
+          or v_event.amount_nano >= v_available - v_total
           or v_available + a.held_nano - v_total - v_event.amount_nano < a.reload_below_nano and a.low_at is null;
         v_total := v_total + v_event.amount_nano;
         v_last := v_last + 1;
