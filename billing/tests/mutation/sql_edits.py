@@ -163,6 +163,8 @@ def _of_a_clause(text: str, found: list[Token], index: int, betweens: frozenset[
         yield Edit("operand left out", token.start, found[_end_of(found, index + 1, {"||"}) - 1].end, "")
     if token.low == "coalesce" and after == "(":
         yield from _defaults(text, found, index)
+    if token.low in ("row", "jsonb_build_array") and after == "(":
+        yield from _values_left_out(found, index)
     if token.low in ("order", "partition") and after == "by":
         yield from _orders(found, index)
     if token.low == "set":
@@ -255,13 +257,29 @@ def _items(found: list[Token], begin: int) -> list[tuple[int, int]]:
     return items
 
 
+def _arguments(found: list[Token], index: int) -> tuple[list[tuple[int, int]], int]:
+    """First and last place of each argument of the call at ``index``, and the place of its closing bracket."""
+    depth = found[index].depth
+    close = next(place for place in range(index + 2, len(found)) if found[place].depth == depth)
+    inner = range(index + 2, close)
+    commas = [place for place in inner if found[place].text == "," and found[place].depth == depth + 1]
+    firsts, ends = [index + 2, *(place + 1 for place in commas)], [*commas, close]
+    return [(first, end - 1) for first, end in zip(firsts, ends, strict=True) if end > first], close
+
+
 def _defaults(text: str, found: list[Token], index: int) -> Iterator[Edit]:
-    items = _items(found, index + 2)
-    close = items[-1][1] + 1
-    for first, last in items:
+    """A "coalesce" that is one of its arguments alone."""
+    arguments, close = _arguments(found, index)
+    for first, last in arguments:
         kept = text[found[first].start : found[last].end]
-        if close < len(found):
-            yield Edit("coalesce", found[index].start, found[close].end, f"({kept})")
+        yield Edit("coalesce", found[index].start, found[close].end, f"({kept})")
+
+
+def _values_left_out(found: list[Token], index: int) -> Iterator[Edit]:
+    """A row that lacks one of its values."""
+    for first, last in _arguments(found, index)[0]:
+        if found[first].low != "null":
+            yield Edit("value left out", found[first].start, found[last].end, "null::text")
 
 
 def _orders(found: list[Token], index: int) -> Iterator[Edit]:
