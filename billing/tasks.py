@@ -3,12 +3,15 @@
 A sweep hands its finds to tasks of their own, so that one slow answer from Stripe doesn't hold up the others.
 """
 
+import io
 import logging
 import os
 from typing import Any
 
 from celery import Task, shared_task
 from celery.signals import worker_init, worker_process_init
+from django.conf import settings
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -72,6 +75,17 @@ def sweep_stripe_events() -> None:
 def reconcile_purchases() -> None:
     """Find payments that neither a reply nor a webhook has ended."""
     reconciliation.sweep(at=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def prove_ledger() -> None:
+    """Check every invariant, and keep the heads of the chains out of the database. What does not hold is an error."""
+    report = io.StringIO()
+    settings.LEDGER_HEADS_FILE.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        call_command("check_ledger", heads=settings.LEDGER_HEADS_FILE, stdout=report)
+    except CommandError:
+        logger.exception("The ledger does not hold:\n%s", report.getvalue())
 
 
 @shared_task(ignore_result=True)

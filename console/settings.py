@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -77,6 +78,8 @@ PURCHASE_MINIMUM_CENTS: int = env.int("PURCHASE_MINIMUM_CENTS", default=500)
 PURCHASE_MAXIMUM_CENTS: int = env.int("PURCHASE_MAXIMUM_CENTS", default=1_000_000)
 # The most that staff can give as promotional credit at once.
 PROMOTIONAL_CREDIT_MAXIMUM_CENTS: int = env.int("PROMOTIONAL_CREDIT_MAXIMUM_CENTS", default=1_000_000)
+# Where the heads of the accounts' chains are kept each night, out of the database's reach.
+LEDGER_HEADS_FILE: Path = BASE_DIR / env.str("LEDGER_HEADS_FILE", default="var/ledger-heads.jsonl")
 
 
 def refuse_unsafe_settings() -> None:
@@ -365,6 +368,11 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 # A sweep that waited longer than its interval is replaced by the next one.
 for entry in CELERY_BEAT_SCHEDULE.values():
     entry.setdefault("options", {})["expires"] = entry["schedule"].total_seconds()
+CELERY_BEAT_SCHEDULE["prove-ledger"] = {
+    "task": "billing.tasks.prove_ledger",
+    "schedule": crontab(hour="3", minute="30"),
+    "options": {"expires": timedelta(hours=12).total_seconds()},
+}
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 

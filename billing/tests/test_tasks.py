@@ -1,5 +1,6 @@
 """The entry points for Celery: what they call, and that a broker that is down changes nothing."""
 
+import json
 import os
 from datetime import timedelta
 
@@ -7,7 +8,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from billing import tasks
-from billing.models import Purchase
+from billing.models import CreditAccount, Purchase
 from billing.payments import stripe_events
 from billing.payments.stripe_gateway import EventFacts
 from billing.tests.buyer import Buyer
@@ -103,3 +104,26 @@ def test_a_worker_says_that_it_is_one_unless_told_otherwise(monkeypatch):
     monkeypatch.setenv("PROCESS_NAME", "worker-2")
     tasks.note_role()
     assert os.environ["PROCESS_NAME"] == "worker-2"
+
+
+def test_the_nightly_proof_keeps_the_heads_out_of_the_database(customer, settings, tmp_path):
+    settings.LEDGER_HEADS_FILE = tmp_path / "kept" / "heads.jsonl"
+    customer.give(100)
+    customer.charge(7, key="k")
+    tasks.prove_ledger.apply(throw=True)
+    [line] = settings.LEDGER_HEADS_FILE.read_text().splitlines()
+    head = json.loads(line)
+    account = CreditAccount.objects.get()
+    assert (head["organization_id"], head["seq"], head["hash"]) == (customer.id, 2, bytes(account.last_hash).hex())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_nightly_proof_is_an_error_in_the_log_when_something_does_not_hold(
+    customer, settings, tmp_path, superuser_connection, caplog
+):
+    settings.LEDGER_HEADS_FILE = tmp_path / "heads.jsonl"
+    customer.give(100)
+    superuser_connection.execute("update billing_creditaccount set unreserved_nano = 101")
+    tasks.prove_ledger.apply(throw=True)
+    assert "account_sums_agree" in caplog.text
+    assert not settings.LEDGER_HEADS_FILE.exists()

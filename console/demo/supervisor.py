@@ -239,6 +239,7 @@ def demo_variables(folders: Folders, addresses: Addresses) -> dict[str, str]:
         "STRIPE_API_BASE": addresses.stripe,
         "STRIPE_JS_URL": f"{addresses.stripe}/stripe.js",
         "DEMO_FOLDER": str(folders.demo),
+        "LEDGER_HEADS_FILE": str(folders.demo / "ledger-heads.jsonl"),
         "STATIC_ROOT": str(folders.base / "static"),
         "TRUSTED_PROXY_COUNT": "0",
     }
