@@ -26,7 +26,7 @@ TESTS = (
 # Its history takes seconds for each of its tests, so it runs only against what it is about.
 INVARIANTS_FILE, INVARIANTS_TEST = "billing/credits/invariants.py", "test_check_ledger"
 HISTORIES = "billing/tests/mutation/histories.py"
-# It compares the bodies of the functions with the shipped ones, so no mutant of SQL could survive it.
+# It is about the invariant that compares functions with the shipped ones, which the worker makes find nothing.
 LEFT_OUT = ("functions_are_the_shipped_ones",)
 
 

@@ -109,10 +109,10 @@ def _edits(source: _Source, node: ast.AST) -> Iterator[Edit]:
             yield Edit("sign", source.start(node), source.start(operand), "")
         case ast.Constant(value=bool()):
             yield Edit("word", source.start(node), source.end(node), str(not node.value))
-        case ast.Constant(value=int()):
-            yield Edit("constant", source.start(node), source.end(node), str(node.value + 1))
-            if node.value:
-                yield Edit("constant", source.start(node), source.end(node), str(node.value - 1))
+        case ast.Constant(value=int(number)):
+            yield Edit("constant", source.start(node), source.end(node), str(number + 1))
+            if number:
+                yield Edit("constant", source.start(node), source.end(node), str(number - 1))
         case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
             yield Edit("condition turned", source.start(test), source.end(test), f"(not ({source.part(test)}))")
         case ast.Call(func=ast.Name(id=called)) if called in _SWAPS:

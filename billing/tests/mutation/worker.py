@@ -23,6 +23,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from django.db import connections
 
+from billing.credits import invariants
 from billing.tests.mutation import catalogue, patching
 from billing.tests.mutation.edits import CHECKOUT, Edit, Mutant
 
@@ -32,12 +33,13 @@ STATEMENT_SECONDS_MAX = 20
 TEST_SECONDS_MAX = 40.0
 
 # What shows numbers of the ledger in pages finds no mutant of a function that the ledger's own tests don't find.
-PAGES = ("test_views_", "test_admin_", "test_templatetags")
+PAGES = ("test_views_", "test_admin_", "test_templatetags", "test_api_")
 # How many mutants a test is believed to kill before it has killed any: a history meets many situations at once.
 DEADLY = {"": 0, "beside_the_model": 400, "long_story": 100, "random_history": 50, "whatever_the_events": 50}
 
 KILLED, SURVIVED, INVALID = "killed", "survived", "invalid"
 TOP = ""
+NOTHING = "select null::bigint as organization_id, '' as subject, '' as detail where false"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mutation")
     group.addoption("--mutants", type=Path, help="mutants, one a line")
     group.addoption("--fates", type=Path, help="what became of them, one a line")
+
+
+def pytest_configure() -> None:
+    """Make the invariant that compares the functions' bodies with the shipped ones find nothing: it would find each."""
+    read = invariants._read
+
+    def read_but_one(name: str) -> str:
+        return NOTHING if name == "functions_are_the_shipped_ones" else read(name)
+
+    invariants._read = read_but_one  # type: ignore[assignment]
 
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
