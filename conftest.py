@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--histories", type=int, default=10, help="histories that the model predicts")
     group.addoption("--steps", type=int, default=30, help="steps of each history")
     group.addoption("--concurrent-histories", type=int, default=3, help="concurrent histories that are linearized")
+    group.addoption("--shrink", action="store_true", help="look for the shortest history that is red (minutes)")
     group.addoption("--seed", type=int, default=None, help="tell the same histories again")
 
 

@@ -10,8 +10,10 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
+import hypothesis
+from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from billing.models import AutoReload
 from billing.money import NANO_PER_CENT
@@ -201,13 +203,32 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(number=any_of_them, before=st.booleans())
     def wait_for_a_boundary(self, number: int, before: bool) -> None:
         """Go to the very instant at which a lot or a hold ends or a price begins, or to the microsecond before."""
-        at = self.both.at
-        ends = {lot.expires_at for account in self.model.accounts.values() for lot in account.lots}
-        ends |= {hold.expires_at for account in self.model.accounts.values() for hold in account.open_holds()}
-        ends |= {version.effective_at for version in self.model.versions}
-        soon = sorted(end for end in ends if at < end < at + timedelta(days=60))
+        ends = {end for account in self.model.accounts.values() for end in self.ends(account)}
+        soon = self.soon(ends | {version.effective_at for version in self.model.versions})
         if soon:
             self.both.set_clock(soon[number % min(3, len(soon))] - (MICROSECOND if before else timedelta(0)))
+
+    @rule(organization=organizations, number=any_of_them, before=st.booleans(), size=sizes)
+    def ask_at_an_end(self, organization: int, number: int, before: bool, size: int) -> None:
+        """Go to the very instant at which a lot or a hold of an account ends, and ask for credit there."""
+        soon = self.soon(self.ends(self.account(organization)))
+        if not soon:
+            return
+        self.both.set_clock(soon[number % min(3, len(soon))] - (MICROSECOND if before else timedelta(0)))
+        self.call(
+            "authorize",
+            organization_id=self.ids[organization],
+            key=self.key("hold"),
+            usage=self.usage(organization, 0, size, 0),
+            ttl_seconds=TTLS[number % len(TTLS)],
+        )
+
+    @staticmethod
+    def ends(account: Account) -> set[datetime]:
+        return {lot.expires_at for lot in account.lots} | {hold.expires_at for hold in account.open_holds()}
+
+    def soon(self, instants: set[datetime]) -> list[datetime]:
+        return sorted(at for at in instants if self.both.at < at < self.both.at + timedelta(days=60))
 
     # Operations
 
@@ -588,3 +609,25 @@ class LedgerMachine(RuleBasedStateMachine):
         """The whole history once more, from its first entry on."""
         if hasattr(self, "both"):
             self.both.compare_everything()
+
+
+def run_histories(
+    begin: Callable[[datetime], SideBySide], *, histories: int, steps: int, seed: int, shrinks: bool = False
+) -> None:
+    """Tell histories, those of a seed, until one is red or all are told.
+
+    Shrinking a red one to its shortest form takes minutes, because every attempt writes to the database.
+    """
+    LedgerMachine.begin = begin
+    run_state_machine_as_test(
+        hypothesis.seed(seed)(LedgerMachine),
+        settings=hypothesis.settings(
+            max_examples=histories,
+            stateful_step_count=steps,
+            phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
+            database=None,
+            report_multiple_bugs=False,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,117 @@
+"""Bugs that a ledger could have, each as one edit of a shipped function: the machine has to find every one of them.
+
+The edit is made in the test database by the functions' owner and undone afterwards. An edit whose place is no longer in
+the function, or is there twice, is an error, so that a bug can't silently stop being planted.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class PlantedBug:
+    """A function in which ``shipped`` becomes ``planted``. ``name`` says what then goes wrong."""
+
+    name: str
+    function: str
+    shipped: str
+    planted: str
+
+
+BUGS = (
+    PlantedBug(
+        "credit that ends last is spent first",
+        "credits__open_lots",
+        "order by expires_at, burn_rank",
+        "order by expires_at desc, burn_rank",
+    ),
+    PlantedBug(
+        "a hold lapses an instant late",
+        "credits__lapse",
+        "expires_at <= p_at and amount_nano > 0",
+        "expires_at < p_at and amount_nano > 0",
+    ),
+    PlantedBug(
+        "a lot is spent at its very end",
+        "credits_live_lots",
+        "expires_at > p_at",
+        "expires_at >= p_at",
+    ),
+    PlantedBug(
+        "more is taken back than was granted",
+        "credits_take_back",
+        "least(p_amount, v_lot.granted_nano - credits__taken_back_nano(p_organization, p_lot))",
+        "p_amount",
+    ),
+    PlantedBug(
+        "a reversal forgets earlier ones",
+        "credits_reverse",
+        "v_cause.amount_nano - coalesce(sum(r.amount_nano), 0)",
+        "v_cause.amount_nano - 0 * coalesce(sum(r.amount_nano), 0)",
+    ),
+    PlantedBug(
+        "debt is not paid by a grant",
+        "credits_grant",
+        "a := credits__pay_debt(a, 'lot', v_lot.id, v_now);",
+        "",
+    ),
+    PlantedBug(
+        "a repeated charge tells what is available by now",
+        "credits_charge",
+        "v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano",
+        "v_charge.amount_nano, v_charge.debt_nano, credits__available_nano(a, a.last_at)",
+    ),
+    PlantedBug(
+        "usage is charged at the price of now",
+        "credits_charge",
+        "credits__price_version(p_model, least(v_started_at, v_now))",
+        "credits__price_version(p_model, v_now)",
+    ),
+    PlantedBug(
+        "fractions of a nano are dropped",
+        "credits__cost",
+        "+ 999999, 1000000)",
+        ", 1000000)",
+    ),
+    PlantedBug(
+        "a batch forgets what it has spent so far",
+        "credits__charge_in_order",
+        "v_total := v_total + v_event.amount_nano;",
+        "v_total := v_event.amount_nano;",
+    ),
+    PlantedBug(
+        "a lapsed hold is given back once more by its void",
+        "credits_void",
+        "if h.state = 'open' then",
+        "if h.state <> 'voided' then",
+    ),
+    PlantedBug(
+        "a year has 365 days",
+        "credits_grant",
+        "coalesce(p_expires_at, (v_now at time zone 'UTC' + interval '1 year')",
+        "coalesce(p_expires_at, (v_now at time zone 'UTC' + interval '365 days')",
+    ),
+)
+
+
+@contextmanager
+def planted(owner: Connection, bug: PlantedBug) -> Iterator[None]:
+    """Edit the function, whoever runs what inside; it is as shipped afterwards."""
+    found = owner.execute(
+        "select pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace and proname = %s",
+        [bug.function],
+    ).fetchall()
+    assert len(found) == 1, f"there are {len(found)} functions {bug.function}"
+    (shipped,) = found[0]
+    assert shipped.count(bug.shipped) == 1, f"{bug.function} has {shipped.count(bug.shipped)} of: {bug.shipped}"
+    owner.execute(shipped.replace(bug.shipped, bug.planted))
+    try:
+        yield
+    finally:
+        owner.execute(shipped)
