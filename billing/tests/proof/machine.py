@@ -545,11 +545,14 @@ class LedgerMachine(RuleBasedStateMachine):
         account = self.account(organization)
         left = account.remaining()
         lot_id = pick([UNKNOWN_ID, *left], number)
+        lot = account.lot(lot_id)
+        # Of what is left of the lot, or of all that it once granted.
+        whole = lot.granted_nano if lot is not None and number % 4 == 0 else left.get(lot_id, 1)
         self.call(
             "take_back",
             organization_id=account.organization_id,
             lot_id=lot_id,
-            amount_nano=max(1, SIZES[size](left.get(lot_id, 1))),
+            amount_nano=max(1, SIZES[size](whole)),
             key=self.uuid(),
             label="Taken back",
             reason="for a proof",

@@ -12,8 +12,8 @@ from billing.tests.proof.side_by_side import Counts, SideBySide
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
-HISTORIES = 400
-STEPS = 50
+HISTORIES = 100
+STEPS = 200
 SEED = 7
 
 
