@@ -18,10 +18,14 @@ from billing.tests.mutation.edits import CHECKOUT, Mutant
 
 # What runs against the mutants. The test of check_ledger's own reading of functions would kill each by comparing texts.
 TESTS = (
-    "test_money", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days", "test_statements",
-    "test_charge_many", "test_corrections", "test_hot_calls", "test_charge_races", "test_database_rights",
-    "test_schema", "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections",
-    "test_views_usage", "test_views_overview", "test_views_statement",
+    "test_money", "test_schema", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days",
+    "test_statements", "test_charge_many", "test_corrections", "test_hot_calls", "test_charge_races",
+    "test_database_rights",
+)  # fmt: skip
+# What shows numbers of the ledger to people runs against its Python too; SQL has tests of its own for all it answers.
+PAGES = (
+    "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections", "test_views_usage",
+    "test_views_overview", "test_views_statement",
 )  # fmt: skip
 # Its history takes seconds for each of its tests, so it runs only against what it is about.
 INVARIANTS_FILE, INVARIANTS_TEST = "billing/credits/invariants.py", "test_check_ledger"
@@ -86,6 +90,8 @@ def run(mutants: list[Mutant], *, workers: int, tests: Sequence[str] = ()) -> li
 def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
     """The files of tests that are run: those that are named, or all that are fitting."""
     names = [*(tests or TESTS)]
+    if not tests and not all(mutant.is_sql for mutant in mutants):
+        names += PAGES
     if not tests and any(mutant.path == INVARIANTS_FILE for mutant in mutants):
         names.append(INVARIANTS_TEST)
     files = [f"billing/tests/{name}.py" for name in names]
