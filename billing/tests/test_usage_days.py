@@ -137,7 +137,7 @@ def test_one_organization_is_examined_alone(customer, superuser_connection):
     other = Customer("other")
     other.give(100)
     other.charge(5, key="c")
-    superuser_connection.execute("update {days} set requests = 2 where organization_id = %s", [other.id])
+    superuser_connection.execute("update billing_usageday set requests = 2 where organization_id = %s", [other.id])
     assert "agree" in run(check=True, organization="acme")
     with pytest.raises(CommandError, match="1 day"):
         run(check=True)
