@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
@@ -15,6 +16,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 app = Celery("console")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+PROOF_EXPIRES_SECONDS = 12 * 3_600
+
+
+@app.on_after_configure.connect
+def prove_nightly(sender: Celery, **_: Any) -> None:
+    """The sweeps are intervals and stand in the settings; a time of the day is Celery's own kind of value."""
+    sender.add_periodic_task(
+        crontab(hour="3", minute="30"),
+        sender.signature("billing.tasks.prove_ledger"),
+        name="prove-ledger",
+        expires=PROOF_EXPIRES_SECONDS,
+    )
 
 
 @worker_init.connect

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
-from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -368,11 +367,6 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 # A sweep that waited longer than its interval is replaced by the next one.
 for entry in CELERY_BEAT_SCHEDULE.values():
     entry.setdefault("options", {})["expires"] = entry["schedule"].total_seconds()
-CELERY_BEAT_SCHEDULE["prove-ledger"] = {
-    "task": "billing.tasks.prove_ledger",
-    "schedule": crontab(hour="3", minute="30"),
-    "options": {"expires": timedelta(hours=12).total_seconds()},
-}
 
 # --- Logs ------------------------------------------------------------------------------------------------------------
 

@@ -127,3 +127,10 @@ def test_the_nightly_proof_is_an_error_in_the_log_when_something_does_not_hold(
     tasks.prove_ledger.apply(throw=True)
     assert "account_sums_agree" in caplog.text
     assert not settings.LEDGER_HEADS_FILE.exists()
+
+
+def test_everything_that_is_due_by_the_clock_is_a_task_that_exists():
+    app.loader.import_default_modules()
+    scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert "billing.tasks.prove_ledger" in scheduled
+    assert scheduled <= set(app.tasks)
