@@ -101,7 +101,7 @@ def test_an_organizations_rows_are_paged_by_its_own_index(client, used, few_on_a
 
 def test_charges_of_one_instant_are_paged_one_by_one(client, customer, few_on_a_page, credits_clock_stands):
     customer.give(10**9)
-    for key in ("~", "a~b", "a~c~", "a", "é", "z z", "Z"):
+    for key in ("~", "a~b", "a~c~", "a", "0", "z z", "Z"):
         customer.charge(1, key=key)
     assert Charge.objects.values("started_at").distinct().count() == 1
     found = pages(client, reverse("admin:billing_charge_changelist") + "?q=acme")
