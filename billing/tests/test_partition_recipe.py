@@ -106,7 +106,9 @@ def test_the_recipe_installs_every_function_file_in_the_order_of_the_migration()
 def broken(superuser: psycopg.Connection[tuple[Any, ...]]) -> list[tuple[str, Any]]:
     """The invariants that do not hold, with their rows."""
     chosen = tuple(one for one in invariants.INVARIANTS if one.severity is Severity.VIOLATION)
-    (at,) = superuser.execute("select max(last_at) from billing_creditaccount").fetchone()
+    row = superuser.execute("select max(last_at) from billing_creditaccount").fetchone()
+    assert row is not None
+    (at,) = row
     with superuser.transaction(), superuser.cursor() as cursor:
         verdicts = list(invariants.examine(cursor, at=at, invariants=chosen))
     return [(verdict.name, verdict.findings) for verdict in verdicts if not verdict.holds]
