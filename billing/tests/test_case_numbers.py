@@ -13,7 +13,7 @@ _TEST = re.compile(r"^ *def test_case_(\d{3}(?:_and_\d{3})*)_\w+\(", re.MULTILIN
 _ROW = re.compile(r"^\| (\d+) \|", re.MULTILINE)
 
 
-def tested() -> set[int]:
+def numbers_tested() -> set[int]:
     """The numbers that tests carry."""
     return {
         int(number)
@@ -25,9 +25,9 @@ def tested() -> set[int]:
 
 
 def test_every_case_of_the_ledger_has_a_test_with_its_number():
-    assert sorted(OF_THE_LEDGER - tested()) == []
+    assert sorted(OF_THE_LEDGER - numbers_tested()) == []
 
 
 def test_the_list_of_cases_names_each_of_them_once():
     rows = [int(number) for number in _ROW.findall((ROOT / "docs" / "cases.md").read_text())]
-    assert sorted(rows) == sorted(OF_THE_LEDGER | tested())
+    assert sorted(rows) == sorted(OF_THE_LEDGER | numbers_tested())
