@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 CLIENTS = 16
 LOCK_LINE = "for no key update"
+QUEUE = "pg_advisory_xact_lock(p_organization) is not null"
 
 
 def at_once(act: Callable[[int], Any], *, clients: int = CLIENTS) -> list[Any]:
@@ -90,11 +91,11 @@ def test_case_001_sixteen_clients_charge_7_of_3000_exactly_428_times(customer):
 
 
 @pytest.fixture
-def copied_ledger(superuser_connection, role_address) -> Iterator[Callable[[str], None]]:
+def copied_ledger(superuser_connection, role_address) -> Iterator[Callable[[str, str], None]]:
     """A copy of tables without any constraint, and of the functions by text, in a schema of its own."""
     superuser = superuser_connection
 
-    def build(lock_line: str) -> None:
+    def build(lock_line: str, queue: str) -> None:
         superuser.execute("drop schema if exists control cascade; create schema control")
         for table in ("accounts_organization", *_tables("billing_")):
             superuser.execute(
@@ -116,7 +117,7 @@ def copied_ledger(superuser_connection, role_address) -> Iterator[Callable[[str]
             if name == "guards":
                 continue
             text = sql.read(name).replace("public.", "control.").replace("= public,", "= control,")
-            superuser.execute(text.replace(LOCK_LINE, lock_line))
+            superuser.execute(text.replace(LOCK_LINE, lock_line).replace(QUEUE, queue))
 
     def _tables(prefix: str) -> Sequence[str]:
         rows = superuser.execute(
@@ -128,13 +129,18 @@ def copied_ledger(superuser_connection, role_address) -> Iterator[Callable[[str]
     superuser.execute("drop schema if exists control cascade")
 
 
-@pytest.mark.parametrize("lock_line", [LOCK_LINE, ""], ids=["with the lock", "without the lock"])
+@pytest.mark.parametrize(
+    ("lock_line", "queue"),
+    [(LOCK_LINE, QUEUE), (LOCK_LINE, "true"), ("", "true")],
+    ids=["with the lock", "with the lock and no queue before it", "without the lock"],
+)
 def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charged(
-    customer, copied_ledger, superuser_connection, role_address, lock_line
+    customer, copied_ledger, superuser_connection, role_address, lock_line, queue
 ):
     lines = {name: sql.read(name).count(LOCK_LINE) for name in sql.FILES}
-    # The sweep locks the accounts of a batch in a statement of its own.
-    assert {name: count for name, count in lines.items() if count} == {"lock": 2, "expiry": 1}
+    # The usual charge locks its account in its own text, and the sweep those of a batch in one statement.
+    assert {name: count for name, count in lines.items() if count} == {"lock": 2, "charge": 1, "expiry": 1}
+    assert sum(sql.read(name).count(QUEUE) for name in sql.FILES) == 1
     customer.give(3_000)
 
     def client(number: int) -> int:
@@ -156,7 +162,7 @@ def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charge
 
     def charged() -> tuple[int, int]:
         """What the copy has sold, and in how many charges."""
-        copied_ledger(lock_line)
+        copied_ledger(lock_line, queue)
         at_once(client)
         row = superuser_connection.execute("select sum(amount_nano), count(*) from control.billing_charge").fetchone()
         assert row is not None

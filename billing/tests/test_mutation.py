@@ -11,7 +11,7 @@ from billing.tests.mutation import catalogue, sql_edits
 from billing.tests.mutation.edits import CHECKOUT
 
 # Rounding up of a price, once too low; rounding of a text; and the same text of nothing, however it is rounded.
-WRONG_SQL = r"credits__cost \[constant\] 999999 -> 999998"
+WRONG_SQL = r"credits__usual_cost \[constant\] 999999 -> 999998"
 WRONG_PYTHON = r"credit_text \[constant\] 10_000 -> 10001"
 EQUIVALENT = r"credit_text \[comparison\] < -> <="
 TESTS = "test_money,test_prices"

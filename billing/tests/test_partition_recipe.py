@@ -67,7 +67,7 @@ def partitioned(django_db_setup: None, django_db_blocker: Any, role_address: Add
                     connections.close_all()
                 run(RECIPE / "2-switch.sql", address("console_owner"))
                 with psycopg.connect(address("superuser"), autocommit=True) as superuser:
-                    # Before any test of this module has moved money in it.
+                    # Before the model's machine runs here, which deletes the open lots of whoever was there before it.
                     ROWS.update(
                         {
                             table: (rows(superuser, "ledger_old", table), rows(superuser, "public", table))

@@ -13,7 +13,9 @@ declare
   v_available bigint;
   v_taken record;
   v_was_low timestamptz;
+  v_done boolean;
 begin
+  v_done := credits__queue(p_organization);
   a := credits__lock(p_organization);
   if a.organization_id is null then return credits__refused('organization_unknown'); end if;
   select * into v_hold from billing_hold where organization_id = p_organization and idempotency_key = p_key;
@@ -29,7 +31,7 @@ begin
   a.last_at := v_now;
   v_was_low := a.low_at;
   if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
-  v_price := credits__price_version(p_model, v_now);
+  select * into v_price from credits__price_in_force(p_model, v_now);
   v_cost := credits__cost(v_price.rates, p_quantities);
   if v_price.version_id is null or v_cost.missing is not null then
     perform credits__note_unpriced(p_organization, 'authorize', p_key, p_model,
@@ -54,7 +56,7 @@ begin
     v_available - v_cost.amount_nano)
   returning id, amount_nano, available_after_nano, expires_at
   into v_hold.id, v_hold.amount_nano, v_hold.available_after_nano, v_hold.expires_at;
-  perform credits__save(a);
+  v_done := credits__save(a);
   return row('authorized', v_hold.id, null, v_hold.amount_nano, 0, v_hold.available_after_nano, v_hold.expires_at,
     a.low_at is distinct from v_was_low, null)::credits_result;
 end $$;

@@ -23,7 +23,9 @@ declare
   v_was_low timestamptz;
   v_available bigint;
   v_id bigint;
+  v_done boolean;
 begin
+  v_done := credits__queue(p_organization);
   a := credits__lock(p_organization);
   if a.organization_id is null then return credits__refused('organization_unknown'); end if;
   select id, hold_id, fingerprint, amount_nano, debt_nano, available_after_nano into v_charge
@@ -77,16 +79,16 @@ begin
   a := credits__owe(a, case when h.state = 'lapsed' then 'late_capture' else 'overshoot' end, v_debt, 'charge', v_id, v_now);
   a := credits__give_back(a, v_back_ids, v_back_amounts, h, v_now);
   a := credits__pay_debt(a, 'hold', h.id, v_now);
-  update billing_hold set state = 'captured', settled_at = v_now where id = h.id;
+  update billing_hold set state = 'captured', settled_at = v_now where organization_id = p_organization and id = h.id;
   v_available := credits__available_nano(a, v_now);
   insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, hold_id, price_version_id,
     surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
   values (v_id, p_organization, p_key, v_fingerprint, 'capture', h.id, h.price_version_id,
     h.surface, h.key_ref, p_quantities, v_cost.amount_nano, v_debt, v_available, h.started_at, v_now);
-  perform credits__count_usage(p_organization, h.started_at, h.surface, v_model.id, h.key_ref, p_quantities,
+  v_done := credits__count_usage(p_organization, h.started_at, h.surface, v_model.id, h.key_ref, p_quantities,
     v_cost.amount_nano);
   a := credits__note_level(a, v_now, v_available);
-  perform credits__save(a);
+  v_done := credits__save(a);
   return row('charged', h.id, v_id, v_cost.amount_nano, v_debt, v_available, null, a.low_at is distinct from v_was_low,
     null)::credits_result;
 end $$;

@@ -1,92 +1,159 @@
+-- When usage may have begun: late reports count on their own day, and a clock at the gateway may be a little ahead.
+create function public.credits__may_start(p_started_at timestamptz, p_at timestamptz) returns boolean
+language plpgsql immutable as $$
+begin
+  return p_started_at between p_at - interval '35 days' and p_at + interval '5 minutes';
+end $$;
+
+-- Any charge at all, step by step.
+create function public.credits__charge_any(
+  p_organization bigint, p_operation text, p_key text, p_model text, p_surface text, p_key_ref text, p_quantities jsonb,
+  p_started_at timestamptz
+) returns public.credits_result
+language plpgsql as $$
+declare
+  a public.billing_creditaccount;
+  v_charge record;
+  v_fingerprint bytea := public.credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
+    (extract(epoch from p_started_at) * 1000000)::bigint::text);
+  v_now timestamptz;
+  v_started_at timestamptz;
+  v_price record;
+  v_cost record;
+  v_available bigint;
+  v_taken record;
+  v_debt bigint;
+  v_was_low timestamptz;
+  v_id bigint;
+  v_done boolean;
+begin
+  a := public.credits__lock(p_organization);
+  if a.organization_id is null then return public.credits__refused('organization_unknown'); end if;
+  select id, fingerprint, amount_nano, debt_nano, available_after_nano into v_charge
+  from public.billing_charge where organization_id = p_organization and idempotency_key = p_key;
+  if found then
+    return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, null, v_charge.id,
+      v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::public.credits_result;
+  end if;
+  if p_operation = 'usage' and public.credits__was_adjusted(p_organization, 'usage', p_key) then
+    return public.credits__refused('conflict');
+  end if;
+  if a.state <> 'open' and p_operation = 'charge' then return public.credits__refused('organization_suspended'); end if;
+  v_now := greatest(public.credits_clock(), a.last_at);
+  a.last_at := v_now;
+  v_started_at := coalesce(p_started_at, v_now);
+  if not public.credits__may_start(v_started_at, v_now) then
+    return public.credits__refused('occurred_at_out_of_range');
+  end if;
+  v_was_low := a.low_at;
+  a := public.credits__lapse(a, v_now);
+  -- A start that is still to come has the price that is in force already.
+  select * into v_price from public.credits__price_in_force(p_model, least(v_started_at, v_now));
+  v_cost := public.credits__cost(v_price.rates, p_quantities);
+  if v_price.version_id is null or v_cost.missing is not null then
+    perform public.credits__note_unpriced(p_organization, p_operation, p_key, p_model,
+      case when v_price.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities,
+      v_started_at, v_now);
+    return public.credits__refused('price_missing', p_detail =>
+      case when v_price.version_id is null then p_model else v_cost.missing end,
+      p_is_newly_low => a.low_at is distinct from v_was_low);
+  end if;
+  v_available := public.credits__available_nano(a, v_now);
+  if p_operation = 'charge' and (v_available < v_cost.amount_nano or v_available <= 0) then
+    return public.credits__refuse(a, v_now, v_cost.amount_nano, v_available, v_was_low);
+  end if;
+  v_taken := public.credits__take(p_organization, v_cost.amount_nano, v_now);
+  v_debt := v_cost.amount_nano - v_taken.taken;
+  if v_debt > 0 and p_operation = 'charge' then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
+  insert into public.billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
+    quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
+  values (p_organization, p_key, v_fingerprint, p_operation, v_price.version_id, p_surface, p_key_ref,
+    p_quantities, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, v_started_at, v_now)
+  returning id into v_id;
+  v_done := public.credits__count_usage(p_organization, v_started_at, p_surface, v_price.model_id, p_key_ref, p_quantities,
+    v_cost.amount_nano);
+  a := public.credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
+  a := public.credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now);
+  a := public.credits__note_level(a, v_now, v_available - v_cost.amount_nano);
+  v_done := public.credits__save(a);
+  return row('charged', null, v_id, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, null,
+    a.low_at is distinct from v_was_low, null)::public.credits_result;
+end $$;
+
 -- Charges usage at once. `charge` is refused when credit lacks; `usage` reports work already served and is charged in
 -- full, the shortfall being debt. The charge row is the record of its key, for ever.
+--
+-- Nearly every charge is the usual one: a new key, an open account without debt, a price, a first lot that covers it and
+-- keeps some, nobody to be told. It is written out here with as few expressions as can be, because PostgreSQL prepares
+-- each one anew in each transaction. Of anything else nothing has been written yet, and credits__charge_any decides it.
 create function public.credits_charge(
   p_organization bigint, p_operation text, p_key text, p_model text, p_surface text, p_key_ref text, p_quantities jsonb,
   p_started_at timestamptz
 ) returns public.credits_result
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  a billing_creditaccount;
-  v_charge record;
   v_fingerprint bytea := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
     (extract(epoch from p_started_at) * 1000000)::bigint::text);
-  v_now timestamptz;
-  v_started_at timestamptz;
-  v_price record;
-  v_cost record;
-  v_lot record;
-  v_is_covered boolean;
-  v_available bigint;
-  v_taken record;
-  v_debt bigint;
-  v_was_low timestamptz;
-  v_id bigint;
+  v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint;
+  v_state text; v_last_at timestamptz; v_seq bigint; v_hash bytea;
+  v_unreserved bigint; v_held bigint; v_debt bigint; v_line bigint; v_low_at timestamptz;
+  v_now timestamptz; v_started_at timestamptz;
+  v_version bigint; v_model bigint; v_rates jsonb; v_price_ends_at timestamptz;
+  v_lot bigint; v_remaining bigint; v_lot_ends_at timestamptz;
+  v_amount bigint; v_available bigint; v_id bigint; v_done boolean;
 begin
-  a := credits__lock(p_organization);
-  if a.organization_id is null then return credits__refused('organization_unknown'); end if;
-  select id, fingerprint, amount_nano, debt_nano, available_after_nano into v_charge
-  from billing_charge where organization_id = p_organization and idempotency_key = p_key;
-  if found then
-    return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, null, v_charge.id,
-      v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::credits_result;
-  end if;
-  if p_operation = 'usage' and credits__was_adjusted(p_organization, 'usage', p_key) then
-    return credits__refused('conflict');
-  end if;
-  if a.state <> 'open' and p_operation = 'charge' then return credits__refused('organization_suspended'); end if;
-  v_now := greatest(credits_clock(), a.last_at);
-  a.last_at := v_now;
-  v_started_at := coalesce(p_started_at, v_now);
-  -- A clock at the gateway may be a little ahead. The price is one that is in force already.
-  if v_started_at < v_now - interval '35 days' or v_started_at > v_now + interval '5 minutes' then
-    return credits__refused('occurred_at_out_of_range');
-  end if;
-  v_was_low := a.low_at;
-  if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
-  v_price := credits__price_version(p_model, least(v_started_at, v_now));
-  v_cost := credits__cost(v_price.rates, p_quantities);
-  if v_price.version_id is null or v_cost.missing is not null then
-    perform credits__note_unpriced(p_organization, p_operation, p_key, p_model,
-      case when v_price.version_id is not null then v_cost.missing end, p_surface, p_key_ref, p_quantities,
-      v_started_at, v_now);
-    return credits__refused('price_missing', p_detail =>
-      case when v_price.version_id is null then p_model else v_cost.missing end,
-      p_is_newly_low => a.low_at is distinct from v_was_low);
-  end if;
-  -- Nearly always the first lot is live and covers it, and nothing else has to be asked.
-  select id, remaining_nano, expires_at into v_lot from credits__open_lots(p_organization) limit 1;
-  v_available := case when v_lot.expires_at > v_now then a.unreserved_nano - a.debt_nano
-    else credits__available_nano(a, v_now) end;
-  if p_operation = 'charge' and (v_available < v_cost.amount_nano or v_available <= 0) then
-    return credits__refuse(a, v_now, v_cost.amount_nano, v_available, v_was_low);
-  end if;
-  v_is_covered := v_lot.expires_at > v_now and v_lot.remaining_nano >= v_cost.amount_nano and v_cost.amount_nano > 0;
-  if v_is_covered then
-    update billing_creditlot set remaining_nano = remaining_nano - v_cost.amount_nano where id = v_lot.id;
-    v_debt := 0;
-  else
-    v_taken := credits__take(p_organization, v_cost.amount_nano, v_now);
-    v_debt := v_cost.amount_nano - v_taken.taken;
-  end if;
-  if v_debt > 0 and p_operation = 'charge' then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
-  insert into billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
-    quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-  values (p_organization, p_key, v_fingerprint, p_operation, v_price.version_id, p_surface, p_key_ref,
-    p_quantities, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, v_started_at, v_now)
-  returning id into v_id;
-  perform credits__count_usage(p_organization, v_started_at, p_surface, v_price.model_id, p_key_ref, p_quantities,
-    v_cost.amount_nano);
-  if v_is_covered then
-    a.unreserved_nano := a.unreserved_nano - v_cost.amount_nano;
-    a := credits__append(a, 'burn', v_lot.id, -v_cost.amount_nano, 'charge', v_id, null, v_now, v_now);
-  else
-    a := credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
-    a := credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now);
-  end if;
-  if a.reload_below_nano is not null or v_available + a.held_nano <= v_cost.amount_nano then
-    a := credits__note_level(a, v_now, v_available - v_cost.amount_nano);
-  end if;
-  perform credits__save(a);
-  return row('charged', null, v_id, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, null,
-    a.low_at is distinct from v_was_low, null)::credits_result;
+  <<usual>>
+  begin
+    -- What needs no lock comes first, so that others don't wait for it.
+    exit usual when not credits__are_usual(p_quantities);
+    v_input := p_quantities -> 'input';
+    v_output := p_quantities -> 'output';
+    v_cache_write := p_quantities -> 'cache_write';
+    v_cache_read := p_quantities -> 'cache_read';
+    v_started_at := coalesce(p_started_at, credits_clock());
+    select version_id, model_id, rates, ends_at into v_version, v_model, v_rates, v_price_ends_at
+    from credits__price_in_force(p_model, v_started_at);
+    v_amount := credits__usual_cost(v_rates, v_input, v_output, v_cache_write, v_cache_read);
+    exit usual when (v_amount > 0) is not true;
+    v_done := credits__queue(p_organization);
+    -- The lock, as in credits__lock.
+    select state, last_at, last_seq, last_hash, unreserved_nano, held_nano, debt_nano, reload_below_nano, low_at
+    into v_state, v_last_at, v_seq, v_hash, v_unreserved, v_held, v_debt, v_line, v_low_at
+    from billing_creditaccount where organization_id = p_organization for no key update;
+    exit usual when v_state is distinct from 'open' or v_debt > 0;
+    perform from billing_charge where organization_id = p_organization and idempotency_key = p_key;
+    exit usual when found;
+    if p_operation = 'usage' then
+      exit usual when credits__was_adjusted(p_organization, 'usage', p_key);
+    end if;
+    v_now := greatest(credits_clock(), v_last_at);
+    v_started_at := coalesce(p_started_at, v_now);
+    exit usual when v_started_at > v_now or v_started_at >= v_price_ends_at;
+    if p_started_at is not null then
+      exit usual when not credits__may_start(p_started_at, v_now);
+    end if;
+    if v_held > 0 then
+      exit usual when credits__has_lapsed(p_organization, v_now);
+    end if;
+    select id, remaining_nano, expires_at into v_lot, v_remaining, v_lot_ends_at from credits__open_lots(p_organization) limit 1;
+    v_available := v_unreserved - v_amount;
+    exit usual when (v_amount < v_remaining and v_available >= 0 and v_lot_ends_at > v_now) is not true
+      or v_low_at is null and v_available + v_held < v_line;
+    update billing_creditlot set remaining_nano = remaining_nano - v_amount
+    where organization_id = p_organization and id = v_lot;
+    insert into billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
+      quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
+    values (p_organization, p_key, v_fingerprint, p_operation, v_version, p_surface, p_key_ref,
+      p_quantities, v_amount, 0, v_available, v_started_at, v_now)
+    returning id into v_id;
+    v_done := credits__add_to_day(p_organization, v_started_at, p_surface, v_model, p_key_ref, v_amount, v_input, v_output,
+      v_cache_write, v_cache_read, null);
+    v_hash := credits__insert_entry(p_organization, v_seq + 1, v_hash, 'burn', v_lot, -v_amount, 'charge', v_id, null, null,
+      v_now, v_now, v_available + v_held, null);
+    update billing_creditaccount
+    set last_at = v_now, last_seq = v_seq + 1, last_hash = v_hash, unreserved_nano = v_available
+    where organization_id = p_organization;
+    return row('charged', null, v_id, v_amount, 0, v_available, null, false, null)::credits_result;
+  end usual;
+  return credits__charge_any(p_organization, p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_started_at);
 end $$;

@@ -12,9 +12,7 @@ create type public.credits__event as (
   started_at timestamptz,
   fingerprint bytea,
   version_id bigint,
-  model_id bigint,
-  amount_nano bigint,
-  is_plain boolean         -- a new key, priced and in time: only credit decides
+  model_id bigint
 );
 
 create function public.credits_charge_many(p_events jsonb) returns setof public.credits_result
@@ -27,7 +25,7 @@ begin
   for v_group in
     select e.organization_id as id, array_agg(e.n::integer order by e.n) as places,
       array_agg(row(e.n, e.operation, e.key, e.model, e.surface, e.key_ref, e.quantities, e.started_at,
-        null, null, null, null, null, null)::credits__event order by e.n) as events
+        null, null, null, null)::credits__event order by e.n) as events
     from rows from (
       jsonb_to_recordset(p_events) as (organization_id bigint, operation text, key text, model text, surface text,
         key_ref text, quantities jsonb, started_at timestamptz)
@@ -51,58 +49,59 @@ language plpgsql as $$
 declare
   a public.billing_creditaccount;
   v_at timestamptz;
-  v_events public.credits__event[];
+  v_priced record;
+  v_amounts bigint[];
+  v_are_plain boolean[];
+  v_amount bigint;
   v_event public.credits__event;
   v_results public.credits_result[] := '{}';
   v_lot record;
+  v_left bigint;
   v_available bigint;
-  v_has_lapsed boolean;
-  v_total bigint;
+  v_availables bigint[];
+  v_line bigint;
   v_run record;
   v_last integer;
   i integer := 1;
 begin
   a := public.credits__lock(p_organization);
   v_at := greatest(public.credits_clock(), a.last_at);
-  v_events := public.credits__priced_events(a, p_events, v_at);
-  while i <= cardinality(v_events) loop
+  v_priced := public.credits__priced_events(a, p_events, v_at);
+  v_amounts := v_priced.amounts;
+  v_are_plain := v_priced.are_plain;
+  while i <= cardinality(v_amounts) loop
     v_last := i - 1;
     -- A run is stamped with the instant that its events are priced at, or with that of the single call before it, unless
     -- some price has changed in between. An event without a start of its own begins when it is charged.
     a.last_at := greatest(v_at, a.last_at);
-    if v_events[i].is_plain and (a.last_at = v_at or not exists (
+    if v_are_plain[i] and a.debt_nano = 0 and (a.last_at = v_at or not exists (
       select 1 from public.billing_priceversion
       where (effective_at > v_at and effective_at <= a.last_at) or (superseded_at > v_at and superseded_at <= a.last_at)
-    )) then
-      v_has_lapsed := a.held_nano <> 0 and exists (
-        select 1 from public.billing_hold
-        where organization_id = p_organization and state = 'open' and expires_at <= a.last_at and amount_nano > 0
-      );
+    )) and not (a.held_nano <> 0 and public.credits__has_lapsed(p_organization, a.last_at)) then
       v_available := public.credits__available_nano(a, a.last_at);
       select id, remaining_nano into v_lot from public.credits_live_lots(p_organization, a.last_at) limit 1;
-      v_total := 0;
-      while v_last < cardinality(v_events) and a.debt_nano = 0 and not v_has_lapsed loop
-        v_event := v_events[v_last + 1];
-        exit when not v_event.is_plain or v_event.amount_nano > coalesce(v_lot.remaining_nano, 0) - v_total
-          or v_event.amount_nano >= v_available - v_total
-          or v_available + a.held_nano - v_total - v_event.amount_nano < a.reload_below_nano and a.low_at is null;
-        v_total := v_total + v_event.amount_nano;
+      v_left := coalesce(v_lot.remaining_nano, 0);
+      -- Below it somebody would have to be told: of a reload that is due, or that credit has run out.
+      v_line := greatest(case when a.low_at is null then a.reload_below_nano end - a.held_nano, 1);
+      v_availables := '{}';
+      loop
+        v_amount := v_amounts[v_last + 1];
+        exit when (v_are_plain[v_last + 1] and v_amount <= v_left and v_available - v_amount >= v_line) is not true;
+        v_left := v_left - v_amount;
+        v_available := v_available - v_amount;
+        v_availables := v_availables || v_available;
         v_last := v_last + 1;
       end loop;
     end if;
     if v_last >= i then
-      if a.last_at > v_at then
-        for k in i .. v_last loop
-          v_events[k].started_at := coalesce(v_events[k].given_started_at, a.last_at);
-        end loop;
-      end if;
-      v_run := public.credits__charge_run(a, v_events[i:v_last], v_lot.id, v_total, v_available);
+      v_run := public.credits__charge_run(a, v_priced.events[i:v_last], v_amounts[i:v_last], v_availables, v_lot.id,
+        case when a.last_at > v_at then a.last_at end);
       a := v_run.account;
       v_results := v_results || v_run.results;
     else
       v_last := i;
-      v_event := v_events[i];
-      v_results := v_results || public.credits_charge(p_organization, v_event.operation, v_event.key, v_event.model,
+      v_event := v_priced.events[i];
+      v_results := v_results || public.credits__charge_any(p_organization, v_event.operation, v_event.key, v_event.model,
         v_event.surface, v_event.key_ref, v_event.quantities, v_event.given_started_at);
       a := public.credits__lock(p_organization);
     end if;
@@ -113,67 +112,76 @@ end $$;
 
 -- Events as the single call would see them: with fingerprint, price and cost, and whether only credit decides.
 create function public.credits__priced_events(
-  a public.billing_creditaccount, p_events public.credits__event[], p_at timestamptz
-) returns public.credits__event[]
+  a public.billing_creditaccount, p_events public.credits__event[], p_at timestamptz,
+  out events public.credits__event[], out amounts bigint[], out are_plain boolean[]
+)
 language plpgsql stable as $$
 begin
-  return (
-    select array_agg(row(g.n, g.operation, g.key, g.model, g.surface, g.key_ref, g.quantities, g.given_started_at,
+  select array_agg(row(g.n, g.operation, g.key, g.model, g.surface, g.key_ref, g.quantities, g.given_started_at,
       coalesce(g.given_started_at, p_at),
       public.credits__fingerprint(g.operation, g.key, g.model, g.surface, g.key_ref, g.quantities,
         (extract(epoch from g.given_started_at) * 1000000)::bigint::text),
-      v.id, m.id, c.amount_nano,
-      c.amount_nano is not null and c.missing is null and (a.state = 'open' or g.operation = 'usage')
-        and coalesce(g.given_started_at, p_at) between p_at - interval '35 days' and p_at + interval '5 minutes'
-        and g.times = 1
+      g.price_id, g.priced_id)::public.credits__event order by g.n),
+    array_agg(g.amount_nano order by g.n),
+    array_agg(
+      g.amount_nano is not null and (a.state = 'open' or g.operation = 'usage') and g.is_first
+        and (g.given_started_at is null or public.credits__may_start(g.given_started_at, p_at))
         and not exists (
           select 1 from public.billing_charge known
           where known.organization_id = a.organization_id and known.idempotency_key = g.key
         )
         and (g.operation <> 'usage' or not public.credits__was_adjusted(a.organization_id, 'usage', g.key))
-    )::public.credits__event order by g.n)
-    from (select e.*, row_number() over (partition by e.key order by e.n) as times from unnest(p_events) e) g
-    left join public.billing_pricedmodel m on m.slug = g.model
+      order by g.n)
+  into events, amounts, are_plain
+  from (
+    select e.*, v.id as price_id, m.id as priced_id, first.n = e.n as is_first,
+      public.credits__known_cost(v.rates, e.quantities) as amount_nano
+    from unnest(p_events) e
+    join (select key, min(n) as n from unnest(p_events) group by key) first on first.key = e.key
+    left join public.billing_pricedmodel m on m.slug = e.model
     left join public.billing_priceversion v on v.priced_model_id = m.id
-      and v.effective_at <= least(g.given_started_at, p_at)
-      and (v.superseded_at is null or v.superseded_at > least(g.given_started_at, p_at))
-    left join lateral public.credits__cost(v.rates, g.quantities) c on v.id is not null
-  );
+      and v.effective_at <= least(e.given_started_at, p_at)
+      and (v.superseded_at is null or v.superseded_at > least(e.given_started_at, p_at))
+    offset 0
+  ) g;
 end $$;
 
--- Charges events that the first live lot covers, set-based: what single calls would have written, in their order.
+-- Charges events that the first live lot covers, set-based: what single calls would have written, in their order. Those
+-- that don't tell when they began begin at p_started_at, if it is given.
 create function public.credits__charge_run(
-  a public.billing_creditaccount, p_events public.credits__event[], p_lot bigint, p_total bigint, p_available bigint,
+  a public.billing_creditaccount, p_events public.credits__event[], p_amounts bigint[], p_availables bigint[],
+  p_lot bigint, p_started_at timestamptz,
   out account public.billing_creditaccount, out results public.credits_result[]
 )
 language plpgsql as $$
 declare
-  v_ids bigint[];
+  v_sequence regclass := pg_get_serial_sequence('public.billing_charge', 'id');
+  v_ids bigint[] := array(select nextval(v_sequence) from generate_series(1, cardinality(p_events)));
+  v_total bigint := (select sum(amount) from unnest(p_amounts) amount);
+  v_done boolean;
 begin
-  v_ids := array(
-    select nextval(pg_get_serial_sequence('public.billing_charge', 'id')) from generate_series(1, cardinality(p_events))
-  );
+  if p_started_at is not null then
+    for i in 1 .. cardinality(p_events) loop
+      p_events[i].started_at := coalesce(p_events[i].given_started_at, p_started_at);
+    end loop;
+  end if;
   insert into public.billing_charge (id, organization_id, idempotency_key, fingerprint, operation, price_version_id,
     surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
   select e.id, a.organization_id, e.key, e.fingerprint, e.operation, e.version_id, e.surface, e.key_ref, e.quantities,
-    e.amount_nano, 0, p_available - sum(e.amount_nano) over (order by e.n), e.started_at, a.last_at
-  from (
-    select x.*, v_ids[row_number() over (order by x.n)] as id from unnest(p_events) x
-  ) e
-  order by e.n;
-  perform public.credits__count_usages(a.organization_id, p_events);
-  if p_total > 0 then
-    update public.billing_creditlot set remaining_nano = remaining_nano - p_total where id = p_lot;
-    a := public.credits__append_burns(a, p_lot, v_ids,
-      array(select e.amount_nano from unnest(p_events) e order by e.n), a.last_at);
+    e.amount, 0, e.available, e.started_at, a.last_at
+  from rows from (unnest(p_events), unnest(v_ids), unnest(p_amounts), unnest(p_availables))
+    as e (n, operation, key, model, surface, key_ref, quantities, given_started_at, started_at, fingerprint, version_id,
+      model_id, id, amount, available);
+  perform public.credits__count_usages(a.organization_id, p_events, p_amounts);
+  if v_total > 0 then
+    update public.billing_creditlot set remaining_nano = remaining_nano - v_total
+    where organization_id = a.organization_id and id = p_lot;
+    a := public.credits__append_burns(a, p_lot, v_ids, p_amounts, a.last_at);
   end if;
-  perform public.credits__save(a);
+  v_done := public.credits__save(a);
   account := a;
   results := array(
-    select row('charged', null, v_ids[row_number() over w], e.amount_nano, 0, p_available - sum(e.amount_nano) over w,
-      null, false, null)::public.credits_result
-    from unnest(p_events) e
-    window w as (order by e.n)
-    order by e.n
+    select row('charged', null, r.id, r.amount, 0, r.available, null, false, null)::public.credits_result
+    from unnest(v_ids, p_amounts, p_availables) as r (id, amount, available)
   );
 end $$;

@@ -32,24 +32,38 @@ language sql immutable as $$
     || timestamptz_send(l.effective_at) || timestamptz_send(l.expires_at)
 $$;
 
--- Inserts an entry. The caller has changed the account's sums already and holds its lock; the account comes back with
--- its new head. Entries are inserted here and just below, and nowhere else.
+-- Inserts an entry, and returns its hash. Entries are inserted here, for many charges just below, and nowhere else but by
+-- the sweep of many accounts (credits_expire_due).
+create function public.credits__insert_entry(
+  p_organization bigint, p_seq bigint, p_previous bytea, p_kind text, p_lot bigint, p_amount bigint,
+  p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
+  p_booked_at timestamptz, p_balance bigint, p_terms bytea
+) returns bytea
+language plpgsql as $$
+declare
+  v_hash bytea := sha256(p_previous || public.credits__entry_bytes(p_organization, p_seq, p_kind, p_lot, p_amount,
+    p_cause_kind, p_cause_id, p_reverses, p_actor, p_value_at, p_booked_at, p_balance, p_terms));
+begin
+  insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
+    reverses_seq, actor_id, value_at, booked_at, balance_after_nano, hash)
+  values (p_organization, p_seq, p_kind, p_lot, p_amount, p_cause_kind, p_cause_id,
+    p_reverses, p_actor, p_value_at, p_booked_at, p_balance, v_hash);
+  return v_hash;
+end $$;
+
+-- Appends an entry. The caller has changed the account's sums already and holds its lock; the account comes back with
+-- its new head.
 create function public.credits__append(
   a public.billing_creditaccount, p_kind text, p_lot bigint, p_amount bigint, p_cause_kind text, p_cause_id bigint,
   p_actor bigint, p_value_at timestamptz, p_booked_at timestamptz, p_terms bytea default null,
   p_reverses bigint default null
 ) returns public.billing_creditaccount
 language plpgsql as $$
-declare
-  v_balance bigint := a.unreserved_nano + a.held_nano - a.debt_nano;
 begin
   a.last_seq := a.last_seq + 1;
-  a.last_hash := sha256(a.last_hash || public.credits__entry_bytes(a.organization_id, a.last_seq, p_kind, p_lot, p_amount,
-    p_cause_kind, p_cause_id, p_reverses, p_actor, p_value_at, p_booked_at, v_balance, p_terms));
-  insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
-    reverses_seq, actor_id, value_at, booked_at, balance_after_nano, hash)
-  values (a.organization_id, a.last_seq, p_kind, p_lot, p_amount, p_cause_kind, p_cause_id,
-    p_reverses, p_actor, p_value_at, p_booked_at, v_balance, a.last_hash);
+  a.last_hash := public.credits__insert_entry(a.organization_id, a.last_seq, a.last_hash, p_kind, p_lot, p_amount,
+    p_cause_kind, p_cause_id, p_reverses, p_actor, p_value_at, p_booked_at,
+    a.unreserved_nano + a.held_nano - a.debt_nano, p_terms);
   return a;
 end $$;
 
@@ -59,30 +73,30 @@ create function public.credits__append_burns(
 ) returns public.billing_creditaccount
 language plpgsql as $$
 declare
-  v_total bigint;
+  v_balances bigint[] := '{}';
+  v_hashes bytea[] := '{}';
+  v_seq bigint := a.last_seq;
+  v_balance bigint := a.unreserved_nano + a.held_nano - a.debt_nano;
+  v_hash bytea := a.last_hash;
 begin
-  with burned as (
-    select b.n, b.charge_id, b.amount, a.last_seq + row_number() over w as seq,
-      (a.unreserved_nano + a.held_nano - a.debt_nano - sum(b.amount) over w)::bigint as balance
-    from unnest(p_charge_ids, p_amounts) with ordinality as b(charge_id, amount, n)
-    where b.amount > 0
-    window w as (order by b.n)
-  ),
-  chained as (
-    select b.*, public.credits__chain(public.credits__entry_bytes(a.organization_id, b.seq, 'burn', p_lot, -b.amount,
-      'charge', b.charge_id, null, null, p_at, p_at, b.balance, null), a.last_hash) over (order by b.seq) as hash
-    from burned b
-  ),
-  inserted as (
-    insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
-      value_at, booked_at, balance_after_nano, hash)
-    select a.organization_id, seq, 'burn', p_lot, -amount, 'charge', charge_id, p_at, p_at, balance, hash
-    from chained order by seq
-    returning seq, hash, amount_nano
-  )
-  select max(seq), (array_agg(hash order by seq desc))[1], -sum(amount_nano)
-  into a.last_seq, a.last_hash, v_total
-  from inserted;
-  a.unreserved_nano := a.unreserved_nano - v_total;
+  for i in 1 .. cardinality(p_charge_ids) loop
+    if p_amounts[i] > 0 then
+      v_seq := v_seq + 1;
+      v_balance := v_balance - p_amounts[i];
+      v_hash := sha256(v_hash || public.credits__entry_bytes(a.organization_id, v_seq, 'burn', p_lot, -p_amounts[i],
+        'charge', p_charge_ids[i], null, null, p_at, p_at, v_balance, null));
+    end if;
+    v_balances := v_balances || v_balance;
+    v_hashes := v_hashes || v_hash;
+  end loop;
+  insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
+    value_at, booked_at, balance_after_nano, hash)
+  select a.organization_id, a.last_seq + row_number() over (), 'burn', p_lot, -amount, 'charge', charge_id, p_at, p_at,
+    balance, hash
+  from unnest(p_charge_ids, p_amounts, v_balances, v_hashes) as b (charge_id, amount, balance, hash)
+  where amount > 0;
+  a.unreserved_nano := v_balance - a.held_nano + a.debt_nano;
+  a.last_seq := v_seq;
+  a.last_hash := v_hash;
   return a;
 end $$;

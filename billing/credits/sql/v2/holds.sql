@@ -1,3 +1,13 @@
+-- Whether a hold has lapsed and something of it is to be given back.
+create function public.credits__has_lapsed(p_organization bigint, p_at timestamptz) returns boolean
+language plpgsql stable as $$
+begin
+  return exists (
+    select from public.billing_hold
+    where organization_id = p_organization and state = 'open' and expires_at <= p_at and amount_nano > 0
+  );
+end $$;
+
 -- A hold lapses by predicate. The first operation that comes by gives it back; until then reads count it as given
 -- back. A hold of nothing has nothing to give back and stays. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there. What came
 -- back to ended lots is an expiry like any other, so the line of auto-reload is looked at here too.
@@ -17,7 +27,8 @@ begin
     order by expires_at, id
   loop
     a := public.credits__give_back(a, v_hold.lot_ids, v_hold.lot_amounts_nano, v_hold, p_at);
-    update public.billing_hold set state = 'lapsed', settled_at = p_at where id = v_hold.id;
+    update public.billing_hold set state = 'lapsed', settled_at = p_at
+    where organization_id = a.organization_id and id = v_hold.id;
     a := public.credits__pay_debt(a, 'hold', v_hold.id, p_at);
     v_lapsed := true;
   end loop;

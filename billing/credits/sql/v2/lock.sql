@@ -20,6 +20,15 @@ begin
   return a;
 end $$;
 
+-- Where single operations on one organization line up for its lock. It guards nothing: whoever waits here is woken once,
+-- and finds the row free, where a row that many wait for wakes each of them twice. An operation of many organizations
+-- doesn't line up, because the queues live in the server's one table of locks; so nothing that holds a row may wait here.
+create function public.credits__queue(p_organization bigint) returns boolean
+language plpgsql as $$
+begin
+  return pg_advisory_xact_lock(p_organization) is not null;
+end $$;
+
 -- The time of an operation: the database's clock, but never before the account's last operation. A clock that is set back
 -- must not book an entry before the one it follows, nor bring a lot back whose end was booked.
 create function public.credits__stamp(a public.billing_creditaccount) returns public.billing_creditaccount
@@ -29,7 +38,8 @@ begin
   return a;
 end $$;
 
-create function public.credits__save(a public.billing_creditaccount) returns void
+-- True, so that hot operations can assign it: PERFORM runs a query of its own, and an assignment does not.
+create function public.credits__save(a public.billing_creditaccount) returns boolean
 language plpgsql as $$
 begin
   update public.billing_creditaccount
@@ -37,4 +47,5 @@ begin
     unreserved_nano = a.unreserved_nano, held_nano = a.held_nano, debt_nano = a.debt_nano,
     reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause, exhausted_at = a.exhausted_at
   where organization_id = a.organization_id;
+  return true;
 end $$;

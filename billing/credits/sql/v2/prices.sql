@@ -1,48 +1,84 @@
--- The version of a model's prices in force at an instant; nulls where there is none.
-create function public.credits__price_version(
-  p_model text, p_at timestamptz, out version_id bigint, out model_id bigint, out rates jsonb
-)
-language plpgsql stable as $$
-begin
-  select v.id, m.id, v.rates into version_id, model_id, rates
+-- The version of a model's prices in force at an instant; no row where there is none.
+create function public.credits__price_in_force(p_model text, p_at timestamptz)
+returns table (version_id bigint, model_id bigint, rates jsonb, ends_at timestamptz)
+language sql stable as $$
+  select v.id, m.id, v.rates, v.superseded_at
   from public.billing_pricedmodel m join public.billing_priceversion v on v.priced_model_id = m.id
-  where m.slug = p_model and v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at);
+  where m.slug = p_model and v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at)
+$$;
+
+-- Whether quantities are of the usual classes and their numbers whole, so that no query has to take them apart: no point,
+-- no sign, no null. (What is no number at all is refused where it is read.) A pattern would say so more plainly, and cost
+-- more than all the rest.
+create function public.credits__are_usual(p_quantities jsonb) returns boolean
+language plpgsql immutable as $$
+declare
+  v_text text := p_quantities::text;
+begin
+  return p_quantities - '{input,output,cache_write,cache_read}'::text[] = '{}'
+    and strpos(v_text, '.') = 0 and strpos(v_text, '-') = 0 and strpos(v_text, 'll') = 0;
+end $$;
+
+-- What units of the usual classes cost; null where one is too many or has no rate. Classes are summed exactly, then
+-- rounded up once to a nano-USD. A rate of the class `request` adds one unit of it, the fee of each request.
+create function public.credits__usual_cost(
+  p_rates jsonb, p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint
+) returns bigint
+language plpgsql immutable as $$
+begin
+  if greatest(p_input, p_output, p_cache_write, p_cache_read) > 1000000000 then return null; end if;
+  -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
+  return div(
+    case when p_input > 0 then p_input * (p_rates -> 'input')::numeric else 0 end
+    + case when p_output > 0 then p_output * (p_rates -> 'output')::numeric else 0 end
+    + case when p_cache_write > 0 then p_cache_write * (p_rates -> 'cache_write')::numeric else 0 end
+    + case when p_cache_read > 0 then p_cache_read * (p_rates -> 'cache_read')::numeric else 0 end
+    + coalesce((p_rates -> 'request')::numeric, 0) + 999999, 1000000);
+end $$;
+
+-- The same for quantities; null where they are not usual besides.
+create function public.credits__cost_if_usual(p_rates jsonb, p_quantities jsonb) returns bigint
+language plpgsql immutable as $$
+begin
+  if not public.credits__are_usual(p_quantities) then return null; end if;
+  return public.credits__usual_cost(p_rates, (p_quantities -> 'input')::bigint, (p_quantities -> 'output')::bigint,
+    (p_quantities -> 'cache_write')::bigint, (p_quantities -> 'cache_read')::bigint);
 end $$;
 
 -- What quantities ({"input": 1200, ...}, units by token class) cost at rates ({"input": 3000000000, ...}, nano-USD for a
--- million units): classes are summed exactly, then rounded up once to a nano-USD. A rate of the class `request` adds one
--- unit of it, the fee of each request. `missing` names a used class that has no rate; an explicit zero is a rate.
+-- million units), whatever their classes. `missing` names a used class that has no rate; an explicit zero is a rate.
 create function public.credits__cost(p_rates jsonb, p_quantities jsonb, out amount_nano bigint, out missing text)
 language plpgsql immutable as $$
 declare
   v_sum numeric;
   v_sound boolean;
 begin
-  -- The usual classes take no query, where nothing but digits and their names is written: no point, no sign, no null. (A
-  -- pattern would say so more plainly, and cost more than all the rest.) A class without a rate makes the sum a null.
-  if p_quantities - '{input,output,cache_write,cache_read}'::text[] = '{}'
-    and translate(p_quantities::text, '0123456789":{}, inputocahe_wrd', '') = ''
-    and greatest((p_quantities -> 'input')::numeric, (p_quantities -> 'output')::numeric,
-      (p_quantities -> 'cache_write')::numeric, (p_quantities -> 'cache_read')::numeric) <= 1000000000
-  then
-    v_sum := coalesce((p_quantities -> 'input')::numeric, 0) * (p_rates -> 'input')::numeric
-      + coalesce((p_quantities -> 'output')::numeric, 0) * (p_rates -> 'output')::numeric
-      + coalesce((p_quantities -> 'cache_write')::numeric, 0) * (p_rates -> 'cache_write')::numeric
-      + coalesce((p_quantities -> 'cache_read')::numeric, 0) * (p_rates -> 'cache_read')::numeric;
+  amount_nano := public.credits__cost_if_usual(p_rates, p_quantities);
+  if amount_nano is not null then return; end if;
+  select sum(q.units * (p_rates -> q.token_class)::numeric),
+    min(q.token_class) filter (where not p_rates ? q.token_class and q.units > 0),
+    bool_and(coalesce(q.units between 0 and 1000000000 and q.units = trunc(q.units) and q.token_class <> 'request', false))
+  into v_sum, missing, v_sound
+  from (select key as token_class, value::numeric as units from jsonb_each(p_quantities)) q;
+  if not v_sound then
+    raise exception 'quantities must be integers from 0 to 1000000000, and their classes not the fee''s'
+      using errcode = '22023';
   end if;
-  if v_sum is null then
-    select sum(q.units * (p_rates -> q.token_class)::numeric),
-      min(q.token_class) filter (where not p_rates ? q.token_class and q.units > 0),
-      bool_and(coalesce(q.units between 0 and 1000000000 and q.units = trunc(q.units) and q.token_class <> 'request', false))
-    into v_sum, missing, v_sound
-    from (select key as token_class, value::numeric as units from jsonb_each(p_quantities)) q;
-    if not v_sound then
-      raise exception 'quantities must be integers from 0 to 1000000000, and their classes not the fee''s'
-        using errcode = '22023';
-    end if;
-  end if;
-  -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
   amount_nano := div(coalesce(v_sum, 0) + coalesce((p_rates -> 'request')::numeric, 0) + 999999, 1000000)::bigint;
+end $$;
+
+-- The amount alone, where there is a price and nothing is missing of it; null otherwise.
+create function public.credits__known_cost(p_rates jsonb, p_quantities jsonb) returns bigint
+language plpgsql immutable as $$
+declare
+  v_amount bigint;
+  v_cost record;
+begin
+  if p_rates is null then return null; end if;
+  v_amount := public.credits__cost_if_usual(p_rates, p_quantities);
+  if v_amount is not null then return v_amount; end if;
+  v_cost := public.credits__cost(p_rates, p_quantities);
+  return case when v_cost.missing is null then v_cost.amount_nano end;
 end $$;
 
 -- Remembers usage that has no price. What was served already is a row for each key, chargeable later by an adjustment;

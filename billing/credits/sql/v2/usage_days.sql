@@ -1,31 +1,41 @@
 -- What usage of a day adds up to, kept with each charge: by UTC day of the request's start, so that late usage counts on
 -- its own day. The four usual token classes have columns of their own, because a sum of JSON costs more than the rest.
-create function public.credits__count_usage(
-  p_organization bigint, p_started_at timestamptz, p_surface text, p_model bigint, p_key_ref text, p_quantities jsonb,
-  p_amount bigint
-) returns void
+create function public.credits__add_to_day(
+  p_organization bigint, p_started_at timestamptz, p_surface text, p_model bigint, p_key_ref text, p_amount bigint,
+  p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint, p_other jsonb
+) returns boolean
 language plpgsql as $$
 declare
   v_day date := (p_started_at at time zone 'UTC')::date;
-  v_other jsonb := p_quantities - '{input,output,cache_write,cache_read}'::text[];
 begin
   -- Under the account's lock nobody adds the row in between, so an UPDATE that finds none may be followed by an INSERT.
   update public.billing_usageday d
   set requests = d.requests + 1, amount_nano = d.amount_nano + p_amount,
-    input_units = d.input_units + coalesce((p_quantities -> 'input')::bigint, 0),
-    output_units = d.output_units + coalesce((p_quantities -> 'output')::bigint, 0),
-    cache_write_units = d.cache_write_units + coalesce((p_quantities -> 'cache_write')::bigint, 0),
-    cache_read_units = d.cache_read_units + coalesce((p_quantities -> 'cache_read')::bigint, 0),
-    other_units = case when v_other = '{}' then d.other_units else public.credits__sum_units(d.other_units, v_other) end
+    input_units = d.input_units + coalesce(p_input, 0), output_units = d.output_units + coalesce(p_output, 0),
+    cache_write_units = d.cache_write_units + coalesce(p_cache_write, 0),
+    cache_read_units = d.cache_read_units + coalesce(p_cache_read, 0),
+    other_units = case when p_other is null then d.other_units else public.credits__sum_units(d.other_units, p_other) end
   where d.organization_id = p_organization and d.day = v_day and d.surface = p_surface and d.priced_model_id = p_model
     and d.key_ref = p_key_ref;
   if not found then
     insert into public.billing_usageday (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
       input_units, output_units, cache_write_units, cache_read_units, other_units)
-    values (p_organization, v_day, p_surface, p_model, p_key_ref, 1, p_amount,
-      coalesce((p_quantities -> 'input')::bigint, 0), coalesce((p_quantities -> 'output')::bigint, 0),
-      coalesce((p_quantities -> 'cache_write')::bigint, 0), coalesce((p_quantities -> 'cache_read')::bigint, 0), v_other);
+    values (p_organization, v_day, p_surface, p_model, p_key_ref, 1, p_amount, coalesce(p_input, 0),
+      coalesce(p_output, 0), coalesce(p_cache_write, 0), coalesce(p_cache_read, 0), coalesce(p_other, '{}'));
   end if;
+  return true;
+end $$;
+
+-- The same for quantities of any classes.
+create function public.credits__count_usage(
+  p_organization bigint, p_started_at timestamptz, p_surface text, p_model bigint, p_key_ref text, p_quantities jsonb,
+  p_amount bigint
+) returns boolean
+language plpgsql as $$
+begin
+  return public.credits__add_to_day(p_organization, p_started_at, p_surface, p_model, p_key_ref, p_amount,
+    (p_quantities -> 'input')::bigint, (p_quantities -> 'output')::bigint, (p_quantities -> 'cache_write')::bigint,
+    (p_quantities -> 'cache_read')::bigint, nullif(p_quantities - '{input,output,cache_write,cache_read}'::text[], '{}'));
 end $$;
 
 -- Units by class, added up.
@@ -48,17 +58,21 @@ create aggregate public.credits__units(jsonb) (
 );
 
 -- The same for many charges: one row is written for each day, surface, model and key.
-create function public.credits__count_usages(p_organization bigint, p_events public.credits__event[]) returns void
+create function public.credits__count_usages(
+  p_organization bigint, p_events public.credits__event[], p_amounts bigint[]
+) returns void
 language plpgsql as $$
 begin
   insert into public.billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
     input_units, output_units, cache_write_units, cache_read_units, other_units)
   select p_organization, (e.started_at at time zone 'UTC')::date, e.surface, e.model_id, e.key_ref, count(*),
-    sum(e.amount_nano), coalesce(sum((e.quantities -> 'input')::bigint), 0),
+    sum(e.amount), coalesce(sum((e.quantities -> 'input')::bigint), 0),
     coalesce(sum((e.quantities -> 'output')::bigint), 0), coalesce(sum((e.quantities -> 'cache_write')::bigint), 0),
     coalesce(sum((e.quantities -> 'cache_read')::bigint), 0),
     public.credits__units(e.quantities - '{input,output,cache_write,cache_read}'::text[])
-  from unnest(p_events) e
+  from rows from (unnest(p_events), unnest(p_amounts))
+    as e (n, operation, key, model, surface, key_ref, quantities, given_started_at, started_at, fingerprint, version_id,
+      model_id, amount)
   group by 2, 3, 4, 5
   on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
   set requests = d.requests + excluded.requests, amount_nano = d.amount_nano + excluded.amount_nano,

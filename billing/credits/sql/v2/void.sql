@@ -6,7 +6,9 @@ declare
   h billing_hold;
   v_now timestamptz;
   v_was_low timestamptz;
+  v_done boolean;
 begin
+  v_done := credits__queue(p_organization);
   a := credits__lock(p_organization);
   if a.organization_id is null then return credits__refused('organization_unknown'); end if;
   select * into h from billing_hold where organization_id = p_organization and id = p_hold;
@@ -24,9 +26,9 @@ begin
     a := credits__give_back(a, h.lot_ids, h.lot_amounts_nano, h, v_now);
     a := credits__pay_debt(a, 'hold', h.id, v_now);
   end if;
-  update billing_hold set state = 'voided', settled_at = v_now where id = h.id;
+  update billing_hold set state = 'voided', settled_at = v_now where organization_id = p_organization and id = h.id;
   a := credits__note_level(a, v_now, credits__available_nano(a, v_now));
-  perform credits__save(a);
+  v_done := credits__save(a);
   return row('voided', h.id, null, h.amount_nano, 0, credits__available_nano(a, v_now), null,
     a.low_at is distinct from v_was_low, null)::credits_result;
 end $$;
