@@ -98,10 +98,10 @@ BUGS = (
         "v_now, v_now, v_available, null);",
     ),
     PlantedBug(
-        "the usual charge takes a start that is to come for one of today",
+        "the usual charge tells what was available before it",
         "credits_charge",
-        "exit usual when v_started_at > v_now or v_started_at >= v_price_ends_at;",
-        "exit usual when v_started_at > v_now + interval '1 day' or v_started_at >= v_price_ends_at;",
+        "v_id, v_amount, 0, v_available, null, false",
+        "v_id, v_amount, 0, v_available + v_amount, null, false",
     ),
     PlantedBug(
         "a year has 365 days",

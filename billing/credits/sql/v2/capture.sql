@@ -79,7 +79,7 @@ begin
   a := credits__owe(a, case when h.state = 'lapsed' then 'late_capture' else 'overshoot' end, v_debt, 'charge', v_id, v_now);
   a := credits__give_back(a, v_back_ids, v_back_amounts, h, v_now);
   a := credits__pay_debt(a, 'hold', h.id, v_now);
-  update billing_hold set state = 'captured', settled_at = v_now where organization_id = p_organization and id = h.id;
+  update billing_hold set state = 'captured', settled_at = v_now where id = h.id;
   v_available := credits__available_nano(a, v_now);
   insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, hold_id, price_version_id,
     surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)

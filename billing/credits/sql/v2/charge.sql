@@ -139,8 +139,7 @@ begin
     v_available := v_unreserved - v_amount;
     exit usual when (v_amount < v_remaining and v_available >= 0 and v_lot_ends_at > v_now) is not true
       or v_low_at is null and v_available + v_held < v_line;
-    update billing_creditlot set remaining_nano = remaining_nano - v_amount
-    where organization_id = p_organization and id = v_lot;
+    update billing_creditlot set remaining_nano = remaining_nano - v_amount where id = v_lot;
     insert into billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
       quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
     values (p_organization, p_key, v_fingerprint, p_operation, v_version, p_surface, p_key_ref,

@@ -174,8 +174,7 @@ begin
       model_id, id, amount, available);
   perform public.credits__count_usages(a.organization_id, p_events, p_amounts);
   if v_total > 0 then
-    update public.billing_creditlot set remaining_nano = remaining_nano - v_total
-    where organization_id = a.organization_id and id = p_lot;
+    update public.billing_creditlot set remaining_nano = remaining_nano - v_total where id = p_lot;
     a := public.credits__append_burns(a, p_lot, v_ids, p_amounts, a.last_at);
   end if;
   v_done := public.credits__save(a);

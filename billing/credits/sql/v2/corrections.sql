@@ -112,7 +112,7 @@ begin
   a := credits__lapse(a, v_now);
   v_amount := least(p_amount, v_lot.granted_nano - credits__taken_back_nano(p_organization, p_lot));
   select case when expires_at > v_now then least(remaining_nano, greatest(v_amount, 0)) else 0 end into taken_nano
-  from billing_creditlot where organization_id = p_organization and id = p_lot;
+  from billing_creditlot where id = p_lot;
   if p_rest_as_debt then debt_nano := greatest(v_amount, 0) - taken_nano; end if;
   if taken_nano + debt_nano = 0 then outcome := 'nothing_left'; return; end if;
   insert into billing_takeback (organization_id, take_back_key, lot_id, asked_nano, is_rest_owed, taken_nano, debt_nano, label,
@@ -120,8 +120,7 @@ begin
   values (p_organization, p_key, p_lot, p_amount, p_rest_as_debt, taken_nano, debt_nano, p_label, p_reason, p_actor, v_now)
   returning id into take_back_id;
   if taken_nano > 0 then
-    update billing_creditlot set remaining_nano = remaining_nano - taken_nano
-    where organization_id = p_organization and id = p_lot;
+    update billing_creditlot set remaining_nano = remaining_nano - taken_nano where id = p_lot;
     a := credits__book_taken(a, 'take_back', array[p_lot], array[taken_nano], 'take_back', take_back_id, v_now, v_now, p_actor);
   end if;
   a := credits__owe(a, 'take_back_debt', debt_nano, 'take_back', take_back_id, v_now, p_actor);
@@ -282,7 +281,7 @@ declare
   v_is_live boolean;
 begin
   update public.billing_creditlot set remaining_nano = remaining_nano + p_amount
-  where organization_id = a.organization_id and id = p_entry.lot_id and expires_at > p_at;
+  where id = p_entry.lot_id and expires_at > p_at;
   v_is_live := found;
   a.unreserved_nano := a.unreserved_nano + p_amount;
   a := public.credits__append(a, 'reversal', p_entry.lot_id, p_amount, 'reversal', p_reversal, p_actor, p_at, p_at, null,

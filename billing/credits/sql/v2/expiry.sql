@@ -19,7 +19,7 @@ begin
     where organization_id = p_organization and is_open and expires_at <= v_now
     order by expires_at, id limit p_limit
   loop
-    update billing_creditlot set remaining_nano = 0 where organization_id = p_organization and id = v_lot.id;
+    update billing_creditlot set remaining_nano = 0 where id = v_lot.id;
     a.unreserved_nano := a.unreserved_nano - v_lot.remaining_nano;
     a := credits__append(a, 'expiry', v_lot.id, -v_lot.remaining_nano, 'lot', v_lot.id, null, v_lot.expires_at, v_now);
     booked := booked + 1;

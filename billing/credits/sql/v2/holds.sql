@@ -27,8 +27,7 @@ begin
     order by expires_at, id
   loop
     a := public.credits__give_back(a, v_hold.lot_ids, v_hold.lot_amounts_nano, v_hold, p_at);
-    update public.billing_hold set state = 'lapsed', settled_at = p_at
-    where organization_id = a.organization_id and id = v_hold.id;
+    update public.billing_hold set state = 'lapsed', settled_at = p_at where id = v_hold.id;
     a := public.credits__pay_debt(a, 'hold', v_hold.id, p_at);
     v_lapsed := true;
   end loop;

@@ -12,8 +12,7 @@ begin
   if p_amount <= 0 then return; end if;
   for v_lot in select id, remaining_nano from public.credits_live_lots(p_organization, p_at) loop
     v_part := least(v_lot.remaining_nano, p_amount - taken);
-    update public.billing_creditlot set remaining_nano = remaining_nano - v_part
-    where organization_id = p_organization and id = v_lot.id;
+    update public.billing_creditlot set remaining_nano = remaining_nano - v_part where id = v_lot.id;
     lot_ids := lot_ids || v_lot.id;
     lot_amounts := lot_amounts || v_part;
     taken := taken + v_part;
@@ -49,12 +48,12 @@ begin
   for i in 1 .. cardinality(p_lot_ids) loop
     a.held_nano := a.held_nano - p_lot_amounts[i];
     update public.billing_creditlot l set remaining_nano = remaining_nano + p_lot_amounts[i]
-    where l.organization_id = a.organization_id and l.id = p_lot_ids[i] and l.expires_at > p_at;
+    where l.id = p_lot_ids[i] and l.expires_at > p_at;
     if found then
       a.unreserved_nano := a.unreserved_nano + p_lot_amounts[i];
     else
       select greatest(l.expires_at, least(p_hold.expires_at, p_at)) into v_ended_at
-      from public.billing_creditlot l where l.organization_id = a.organization_id and l.id = p_lot_ids[i];
+      from public.billing_creditlot l where l.id = p_lot_ids[i];
       a := public.credits__append(a, 'return_expired', p_lot_ids[i], -p_lot_amounts[i], 'hold', p_hold.id, null,
         v_ended_at, p_at);
     end if;

@@ -26,7 +26,7 @@ begin
     a := credits__give_back(a, h.lot_ids, h.lot_amounts_nano, h, v_now);
     a := credits__pay_debt(a, 'hold', h.id, v_now);
   end if;
-  update billing_hold set state = 'voided', settled_at = v_now where organization_id = p_organization and id = h.id;
+  update billing_hold set state = 'voided', settled_at = v_now where id = h.id;
   a := credits__note_level(a, v_now, credits__available_nano(a, v_now));
   v_done := credits__save(a);
   return row('voided', h.id, null, h.amount_nano, 0, credits__available_nano(a, v_now), null,
