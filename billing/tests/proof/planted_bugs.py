@@ -69,9 +69,9 @@ BUGS = (
     ),
     PlantedBug(
         "usage is charged at the price of now",
-        "credits_charge",
-        "v_started_at := coalesce(p_started_at, credits_clock());",
-        "v_started_at := credits_clock();",
+        "credits__price_in_force",
+        "v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at)",
+        "v.superseded_at is null",
     ),
     PlantedBug(
         "fractions of a nano are dropped",
@@ -92,10 +92,10 @@ BUGS = (
         "if h.state <> 'voided' then",
     ),
     PlantedBug(
-        "the usual charge forgets what is held",
+        "the usual charge takes a nano too much from its lot",
         "credits_charge",
-        "v_now, v_now, v_available + v_held, null);",
-        "v_now, v_now, v_available, null);",
+        "remaining_nano = remaining_nano - v_amount",
+        "remaining_nano = remaining_nano - v_amount - 1",
     ),
     PlantedBug(
         "the usual charge tells what was available before it",
