@@ -561,6 +561,9 @@ def test_case_100_usage_that_was_settled_is_not_charged_when_the_gateway_sends_i
     batch = [metering.Event(customer.id, "late", again, operation="usage")]
     assert [result.outcome for result in metering.charge_many(batch)] == ["conflict"]
     assert customer.footprint() == before
+    other = Customer("other")
+    other.give(10**6)
+    assert metering.report_usage(organization_id=other.id, key="late", usage=again).outcome == "charged"
 
 
 def test_case_100_a_capture_that_was_settled_is_not_made_when_the_gateway_sends_less(customer, actor):

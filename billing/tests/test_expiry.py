@@ -13,7 +13,7 @@ from django.utils.html import strip_tags
 from accounts.models import Membership
 from billing.api.known import organization_ids
 from billing.credits import expiry, ledger, queries
-from billing.models import CreditLot, LedgerEntry
+from billing.models import CreditAccount, CreditEvent, CreditLot, LedgerEntry
 from billing.tests.customer import Customer, publish_price
 from billing.tests.gateway import Gateway
 
@@ -269,3 +269,18 @@ def test_lots_between_two_pages_of_time_are_in_one_list_only(customer, clock):
         assert [line.id for line in customer.lots()] == live
         assert [line.id for line in queries.ended_lots(organization_id=customer.id, at=at)] == ended
     assert queries.ended_lots(organization_id=customer.id, at=end)[0].expired_nano == 100
+
+
+@pytest.mark.parametrize(("line_nano", "is_due"), [(7, False), (8, True)])
+def test_what_the_sweep_books_makes_a_reload_due_once_and_only_below_the_line(clock, line_nano, is_due):
+    publish_price()
+    customer = Customer("acme")
+    customer.give(10, expires_at=START + timedelta(hours=1))
+    customer.give(7)
+    ledger.set_reload_line(organization_id=customer.id, below_nano=line_nano)
+    clock.advance(timedelta(hours=1))
+    expiry.book_due()
+    expiry.book_due()
+    told = list(CreditEvent.objects.filter(organization_id=customer.id).values_list("kind", flat=True))
+    assert told == (["reload_due"] if is_due else [])
+    assert (CreditAccount.objects.get(organization_id=customer.id).low_at is not None) == is_due

@@ -158,6 +158,25 @@ def test_hot_operations_refuse_to_run_inside_an_open_transaction(customer):
         customer.charge(1, key="a")
 
 
+def test_a_test_cases_own_transaction_is_the_only_one_that_they_run_in(customer):
+    customer.give(1)
+    with transaction.atomic(), pytest.raises(InsideTransaction):
+        customer.charge(1, key="a")
+    assert customer.charge(1, key="a").outcome == "charged"
+
+
+def test_a_refusal_makes_a_reload_due_also_where_credit_had_run_out_before(customer):
+    customer.give(10)
+    assert not customer.charge(20, key="a").is_newly_low
+    ledger.set_reload_line(organization_id=customer.id, below_nano=5)
+    account = CreditAccount.objects.get()
+    assert (account.exhausted_at is None, account.low_at) == (False, None)
+    assert customer.charge(20, key="b").is_newly_low
+    account.refresh_from_db()
+    assert (account.low_at is None, account.low_cause) == (False, "refusal")
+    assert not customer.charge(20, key="c").is_newly_low
+
+
 @pytest.mark.django_db(transaction=True)
 def test_case_010_a_charge_that_fails_halfway_leaves_nothing(customer, owner_connection):
     customer.give(1_000)

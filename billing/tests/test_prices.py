@@ -291,6 +291,7 @@ def test_case_087_the_database_refuses_such_prices_too(customer, price):
         "delete from billing_priceversion",
         "update billing_priceversion set effective_at = effective_at - interval '1 day'",
         "update billing_priceversion set superseded_at = now() - interval '1 day'",
+        "update billing_priceversion set superseded_at = now() + interval '1 day', rates = '{}'",
     ],
 )
 def test_case_082_nobody_rewrites_a_published_price(customer, owner_connection, statement):

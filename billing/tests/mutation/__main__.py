@@ -25,7 +25,7 @@ TESTS = (
 # What shows numbers of the ledger to people runs against its Python too; SQL has tests of its own for all it answers.
 PAGES = (
     "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections", "test_views_usage",
-    "test_views_overview", "test_views_statement",
+    "test_views_overview", "test_views_statement", "test_admin_promotions",
 )  # fmt: skip
 # Its history takes seconds for each of its tests, so it runs only against what it is about.
 INVARIANTS_FILE, INVARIANTS_TEST = "billing/credits/invariants.py", "test_check_ledger"
