@@ -18,7 +18,7 @@ from statistics import median
 from benchmarks import scenes, server
 from benchmarks.figures import FIGURES, Figure, Verdict, decimals, rate
 from benchmarks.processes import Measured
-from benchmarks.scenes import EXTRAS, LABELS, PEERS, SCENES, Sizes, Stage
+from benchmarks.scenes import COMPANIONS, EXTRAS, LABELS, PEERS, SCENES, Sizes, Stage
 
 
 def main() -> None:
@@ -100,7 +100,9 @@ def _sizes(options: argparse.Namespace) -> Sizes:
 def _measure(
     bench: server.Bench, name: str, figures: list[Figure], *, sizes: Sizes, seed: int
 ) -> Mapping[str, list[Measured]]:
-    wanted = [*dict.fromkeys([*(side for figure in figures for side in figure.sides), *EXTRAS.get(name, ())])]
+    compared = [side for figure in figures for side in figure.sides]
+    besides = [companion for side in compared for companion in COMPANIONS.get(side, ())]
+    wanted = [*dict.fromkeys([*compared, *besides, *EXTRAS.get(name, ())])]
     started_at = time.monotonic()
     with contextlib.ExitStack() as stack:
         stage = Stage(bench, sizes, seed=seed, stack=stack)

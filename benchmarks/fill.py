@@ -64,6 +64,7 @@ def add_charges(superuser: Superuser, organization: int, count: int) -> None:
     if count < 1:
         return
     move_to_the_past(superuser, organization)
+    superuser.execute(f"SELECT credits__put_back_all(ARRAY[{organization}])")
     of = f"organization_id = {organization}"
     charges, entries = reserve(superuser, "billing_charge", count), reserve(superuser, "billing_ledgerentry", count)
     (lot, amount_nano) = one(
@@ -200,12 +201,18 @@ def add_organizations(superuser: Superuser, organization: int, count: int) -> tu
         values={"id": f"{organizations} + n", "slug": "t.slug || '-' || n", "name": "t.name || ' ' || n"},
     )
     owner = f"{organizations} + n"
-    copy(superuser, "billing_creditaccount", pattern=of, times=times, values={"organization_id": owner})
     offsets = {}
     for table in ("billing_creditlot", "billing_charge", "billing_ledgerentry"):
         rows, first = one(superuser, f"SELECT count(*), coalesce(min(id), 0) FROM {table} WHERE {of}")
         offsets[table] = f"{reserve(superuser, table, rows * count) + 1} - {first} + (n - 1) * {rows}"
     lot, charge = offsets["billing_creditlot"], offsets["billing_charge"]
+    copy(
+        superuser,
+        "billing_creditaccount",
+        pattern=of,
+        times=times,
+        values={"organization_id": owner, "burning_lot_id": f"t.burning_lot_id + {lot}"},
+    )
     copy(
         superuser,
         "billing_creditlot",

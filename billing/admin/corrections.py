@@ -180,7 +180,8 @@ class TakeBack(Correction):
 
     def __init__(self, organization: Organization, *, lot_id: int) -> None:
         super().__init__(organization)
-        lot = CreditLot.objects.filter(organization=organization, pk=lot_id).first()
+        lots = CreditLot.objects.select_related("organization__creditaccount")
+        lot = lots.filter(organization=organization, pk=lot_id).first()
         if lot is None:
             raise Http404("The organization has no such lot.")
         self.lot = lot
@@ -190,7 +191,7 @@ class TakeBack(Correction):
         return f"Take back lot {self.lot.pk} of {self.organization}"
 
     def unsent(self) -> CorrectionForm:
-        left_nano = self.lot.remaining_nano if self.lot.expires_at > timezone.now() else 0
+        left_nano = self.lot.left_nano if self.lot.expires_at > timezone.now() else 0
         return TakeBackForm.fresh({"label": "Taken back", "amount_nano": typed(left_nano) if left_nano else ""})
 
     def sent(self, data: Any) -> CorrectionForm:
@@ -199,7 +200,7 @@ class TakeBack(Correction):
     def facts(self) -> list[tuple[str, str]]:
         return [
             ("The lot was", f"{credit_text(self.lot.granted_nano)}, {self.lot.get_kind_display().lower()}"),
-            ("Left of it", str(credit_text(self.lot.remaining_nano))),
+            ("Left of it", str(credit_text(self.lot.left_nano))),
         ]
 
     def make(self, form: CorrectionForm, request: HttpRequest) -> Done:

@@ -67,7 +67,7 @@ class CreditLotAdmin(CorrectableAdmin):
     """Lots as the ledger has them: remainders without what holds have reserved, booked or not."""
 
     list_display = ("id", "organization", "kind", "label", "granted", "remaining", "effective_at", "expires_at")
-    list_select_related = ("organization",)
+    list_select_related = ("organization__creditaccount",)
     list_filter = ("kind",)
     fields = (
         "organization", "kind", "granted", "remaining", "effective_at", "expires_at", "purchase", "label", "reason",
@@ -85,7 +85,7 @@ class CreditLotAdmin(CorrectableAdmin):
 
     @admin.display(description="remaining")
     def remaining(self, lot: CreditLot) -> str:
-        return usd(lot.remaining_nano)
+        return usd(lot.left_nano)
 
 
 @admin.register(Hold)

@@ -48,6 +48,9 @@ _RESULT = tuple(enumerate(_READERS))
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 INVALID_SQL_STATEMENT_NAME = b"26000"
+# unique_violation and serialization_failure
+OVERTAKEN = (b"23505", b"40001")
+TRIES = 4
 
 
 class HotCall:
@@ -71,28 +74,31 @@ class HotCall:
             if not connection.autocommit:
                 return self._by_cursor(connection, parameters)
             written: Any = [_written(parameter) for parameter in parameters]
-            result = connection.pgconn.exec_prepared(self._name, written, None, _BINARY)
-            if result.status != pq.ExecStatus.TUPLES_OK:
-                result = self._prepared_anew(connection, result, written)
+            result = self._result(connection, written)
         value = result.get_value
         return tuple([None if (text := value(0, column)) is None else read(text) for column, read in _RESULT])
 
-    def _prepared_anew(
-        self, connection: "psycopg.Connection[Any]", result: pq.abc.PGresult, written: Any
-    ) -> pq.abc.PGresult:
-        """The result after preparing the statement, where that was all that lacked. Nothing was done in that case.
+    def _result(self, connection: "psycopg.Connection[Any]", written: Any) -> pq.abc.PGresult:
+        for _ in range(TRIES):
+            result = connection.pgconn.exec_prepared(self._name, written, None, _BINARY)
+            if result.status == pq.ExecStatus.TUPLES_OK:
+                return result
+            self._mend(connection, result)
+        raise _error(connection, result)
 
-        A new connection doesn't know it yet, and psycopg lets a connection forget all it knew after a rollback.
+    def _mend(self, connection: "psycopg.Connection[Any]", result: pq.abc.PGresult) -> None:
+        """Return if the call did nothing, and for a reason that is gone; raise its error otherwise.
+
+        The statement was not prepared: a new connection doesn't know it yet, and psycopg lets a connection forget all
+        it knew after a rollback. Or the function ended because of what happened while it waited (see ``charge.sql``).
         """
-        if result.error_field(pq.DiagnosticField.SQLSTATE) != INVALID_SQL_STATEMENT_NAME:
+        reason = result.error_field(pq.DiagnosticField.SQLSTATE)
+        if reason == INVALID_SQL_STATEMENT_NAME:
+            prepared = connection.pgconn.prepare(self._name, self._statement().encode())
+            if prepared.status != pq.ExecStatus.COMMAND_OK:
+                raise _error(connection, prepared)
+        elif reason not in OVERTAKEN:
             raise _error(connection, result)
-        prepared = connection.pgconn.prepare(self._name, self._statement().encode())
-        if prepared.status != pq.ExecStatus.COMMAND_OK:
-            raise _error(connection, prepared)
-        result = connection.pgconn.exec_prepared(self._name, written, None, _BINARY)
-        if result.status != pq.ExecStatus.TUPLES_OK:
-            raise _error(connection, result)
-        return result
 
     def _by_cursor(self, connection: "psycopg.Connection[Any]", parameters: tuple[Parameter, ...]) -> Row:
         """The same inside a test case's transaction, where a failed attempt would spoil it."""

@@ -127,6 +127,7 @@ INVARIANTS = (
         "lots_are_spent_while_live",
         "lots_are_taken_back_within_their_grant",
         "returns_to_ended_lots_expire_at_once",
+        "burning_lots_come_first",
         "credit_is_spent_in_order",
         "holds_are_allocated",
         "holds_are_settled_once",
@@ -173,10 +174,18 @@ INVARIANTS = (
     Invariant("messages_leave", Severity.WARNING, is_of_the_database=True),
 )
 
+# Lots with what is left of them: of the burning lot the account knows.
+_LOTS = """(
+  select l.id, l.organization_id, l.kind, l.granted_nano, l.effective_at, l.expires_at, l.purchase_id, l.label,
+    l.reason, l.actor_id, l.grant_key, l.is_open, l.burn_rank,
+    case when l.id = a.burning_lot_id then a.burning_remaining_nano else l.remaining_nano end as remaining_nano
+  from billing_creditlot l left join billing_creditaccount a on a.organization_id = l.organization_id
+) lots"""
+
 # The names by which the queries read the tables, so that one place narrows all of them to an organization.
 _TABLES = {
     "account": "billing_creditaccount",
-    "lot": "billing_creditlot",
+    "lot": _LOTS,
     "hold": "billing_hold",
     "charge": "billing_charge",
     "entry": "billing_ledgerentry",

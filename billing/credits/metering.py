@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from json.encoder import encode_basestring_ascii
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psycopg
 
@@ -55,6 +55,10 @@ class Outcome(StrEnum):
     OCCURRED_AT_OUT_OF_RANGE = "occurred_at_out_of_range"
 
 
+# Looked up, because an enum takes ten times as long to find its member.
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a request uses or used. ``key_ref`` names the customer's API key, if the gateway tells it."""
@@ -74,13 +78,14 @@ class Usage:
         check_quantities(self.quantities)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The answer to one operation. Amounts in nano-USD.
 
     ``amount_nano`` is what was held or charged, or what was asked for where that was refused; ``debt_nano`` the part
     that no credit covered; ``available_nano`` what a new request may use afterwards. ``detail`` names what has no
     price. ``is_newly_low``: a reload became due by this operation, and nobody has been told yet.
+
+    A tuple and no dataclass: a batch makes a thousand of them, and a frozen one takes four times as long to make.
     """
 
     outcome: Outcome
@@ -222,4 +227,4 @@ def _event_json(event: Event) -> str:
 
 
 def _result(row: tuple[Any, ...]) -> Result:
-    return Result(Outcome(row[0]), *row[1:])
+    return Result(_OUTCOMES[row[0]], *row[1:])

@@ -121,8 +121,9 @@ _LIVE_LOTS = f"""
     (case when l.expires_at > %(at)s then l.remaining_nano + coalesce(lapsed.nano, 0) else 0 end)
       + coalesce(held.nano, 0) as left_nano,
     coalesce(held.nano, 0), l.effective_at, l.expires_at, l.purchase_id
-  from billing_creditlot l left join held on held.lot_id = l.id left join lapsed on lapsed.lot_id = l.id
-  where l.organization_id = %(organization_id)s and l.effective_at <= %(at)s
+  from credits_lots(%(organization_id)s) l
+  left join held on held.lot_id = l.id left join lapsed on lapsed.lot_id = l.id
+  where l.effective_at <= %(at)s
     and ((l.is_open and l.expires_at > %(at)s) or held.nano > 0 or (lapsed.nano > 0 and l.expires_at > %(at)s))
   order by l.expires_at, l.burn_rank, l.effective_at, l.id
   limit %(limit)s
@@ -169,15 +170,14 @@ _ENDED_LOTS = """
       + booked.expired_nano)::bigint,
     l.effective_at, l.expires_at, l.purchase_id,
     (case when l.expires_at <= %(at)s then coalesce(r.lapsed_nano, 0) else 0 end + booked.returned_nano)::bigint
-  from billing_creditlot l left join reserved r on r.lot_id = l.id
+  from credits_lots(%(organization_id)s) l left join reserved r on r.lot_id = l.id
   cross join lateral (
     select coalesce(-sum(e.amount_nano), 0) as expired_nano,
       coalesce(-sum(e.amount_nano) filter (where e.kind = 'return_expired'), 0) as returned_nano
     from billing_ledgerentry e
-    where e.organization_id = l.organization_id and e.lot_id = l.id and e.kind in ('expiry', 'return_expired')
+    where e.organization_id = %(organization_id)s and e.lot_id = l.id and e.kind in ('expiry', 'return_expired')
   ) booked
-  where l.organization_id = %(organization_id)s
-    and coalesce(r.held_nano, 0) = 0
+  where coalesce(r.held_nano, 0) = 0
     and (l.expires_at <= %(at)s or (not l.is_open and coalesce(r.lapsed_nano, 0) = 0))
     and (%(before_id)s::bigint is null or l.id < %(before_id)s)
   order by l.id desc

@@ -5,9 +5,11 @@ import django.db.models.expressions
 from django.db import migrations, models
 
 from billing.credits.sql import CHECKS, read
+from billing.migrations import ACCOUNT_CHECK
 
 DROP_CHECKS = """
-DROP FUNCTION public.creditaccount_is_sound, public.creditlot_is_sound, public.hold_is_sound, public.charge_is_sound,
+DROP FUNCTION public.creditaccount_is_sound(text, bigint, bigint, bigint, bigint),
+  public.creditaccount_is_sound(text, bigint, bigint, bigint, bigint, bigint), public.creditlot_is_sound, public.hold_is_sound, public.charge_is_sound,
   public.ledgerentry_is_sound, public.usageday_is_sound;
 """
 FILL_FACTORS = """
@@ -25,7 +27,7 @@ class Migration(migrations.Migration):
 
     operations = [
         # The constraints below call them.
-        migrations.RunSQL([(read(CHECKS, version="v2"), None)], DROP_CHECKS),
+        migrations.RunSQL([(read(CHECKS, version="v2"), None), (ACCOUNT_CHECK, None)], DROP_CHECKS),
         migrations.CreateModel(
             name="CreditEvent",
             fields=[

@@ -50,13 +50,24 @@ class CreditAccount(models.Model):
     exhausted_at = models.DateTimeField(
         null=True, help_text="Since when requests are refused for lack of credit; credit that comes in clears it."
     )
+    burning_lot_id = models.BigIntegerField(null=True, help_text="The lot that usual charges burn.")
+    burning_remaining_nano = models.BigIntegerField(
+        null=True, help_text="What is left of the burning lot; its own row says what was left when it was taken up."
+    )
+    burning_ends_at = models.DateTimeField(null=True, help_text="When the burning lot expires.")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 condition=_is_sound(
-                    "creditaccount", "state", "unreserved_nano", "held_nano", "debt_nano", "reload_below_nano"
+                    "creditaccount",
+                    "state",
+                    "unreserved_nano",
+                    "held_nano",
+                    "debt_nano",
+                    "reload_below_nano",
+                    "burning_remaining_nano",
                 ),
                 name="account_sound",
             ),
@@ -70,7 +81,8 @@ class CreditAccount(models.Model):
 class CreditLot(models.Model):
     """Credit that came in at once and ends at one instant. Spent in burn order, never extended.
 
-    ``remaining_nano`` is what no hold has reserved. The lot may be spent in ``[effective_at, expires_at)``.
+    ``remaining_nano`` is what no hold has reserved, except for the lot that its account burns: there the account knows
+    (``left_nano``). The lot may be spent in ``[effective_at, expires_at)``.
     """
 
     class Kind(models.TextChoices):
@@ -135,9 +147,6 @@ class CreditLot(models.Model):
                 condition=Q(is_open=True),
                 name="lot_burn_order",
             ),
-            models.Index(
-                fields=["organization", "effective_at"], condition=Q(is_open=True), name="lot_not_yet_effective"
-            ),
             models.Index(fields=["expires_at", "organization"], condition=Q(is_open=True), name="lot_due"),
             models.Index(fields=["organization", "-id"], name="lot_newest"),
         ]
@@ -145,6 +154,15 @@ class CreditLot(models.Model):
 
     def __str__(self) -> str:
         return f"Lot {self.pk}"
+
+    @property
+    def left_nano(self) -> int:
+        """What no hold has reserved. Load the lot with ``select_related("organization__creditaccount")``."""
+        account = self.organization.creditaccount
+        if account.burning_lot_id == self.pk:
+            assert account.burning_remaining_nano is not None
+            return account.burning_remaining_nano
+        return self.remaining_nano
 
 
 class Hold(models.Model):

@@ -380,6 +380,22 @@ def returns_to_ended_lots_expire_at_once(ledger: Told) -> str:
 
 
 @plants
+def burning_lots_come_first(ledger: Told) -> str:
+    """An account burns its last lot, with every sum as before."""
+    lot = ledger.one(
+        "update billing_creditaccount a"
+        " set burning_lot_id = l.id, burning_remaining_nano = l.remaining_nano, burning_ends_at = l.expires_at"
+        " from (select distinct on (organization_id) * from billing_creditlot where is_open"
+        "       order by organization_id, expires_at desc) l"
+        " where l.organization_id = a.organization_id and exists (select from billing_creditlot sooner"
+        "   where sooner.organization_id = l.organization_id and sooner.is_open and sooner.expires_at < l.expires_at)"
+        " and a.organization_id = %s returning l.id",
+        an_account(ledger, "busy"),
+    )
+    return f"lot {lot}"
+
+
+@plants
 def credit_is_spent_in_order(ledger: Told) -> str:
     """A charge is moved from the lot that came first to one that comes later, with the remainders brought in line."""
     row = ledger.superuser.execute(

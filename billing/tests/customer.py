@@ -164,9 +164,8 @@ class Customer:
 
     def remaining(self) -> dict[int, int]:
         """What each lot has unreserved, booked or not."""
-        return dict(
-            CreditLot.objects.filter(organization_id=self.id).order_by("id").values_list("id", "remaining_nano")
-        )
+        lots = CreditLot.objects.filter(organization_id=self.id).select_related("organization__creditaccount")
+        return {lot.pk: lot.left_nano for lot in lots.order_by("id")}
 
     def footprint(self) -> tuple[object, ...]:
         """Everything that money consists of here, to compare before and after what must change nothing."""

@@ -84,7 +84,8 @@ def books(customer: Customer) -> dict[str, Any]:
             "low_cause",
             "exhausted_at",
         ),
-        "lots": rows(CreditLot, "granted_nano", "remaining_nano", "is_open"),
+        "lots": rows(CreditLot, "granted_nano", "is_open"),
+        "left": list(customer.remaining().values()),
         "holds": rows(Hold, "state", "settled_at"),
         "charges": rows(
             Charge,
@@ -143,7 +144,7 @@ def answers(results: list[Result], customer: Customer) -> list[Result]:
     """Results with charges told by their place."""
     charges = places(Charge, customer)
     return [
-        replace(result, charge_id=None if result.charge_id is None else charges[result.charge_id]) for result in results
+        result._replace(charge_id=None if result.charge_id is None else charges[result.charge_id]) for result in results
     ]
 
 

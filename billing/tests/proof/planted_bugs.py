@@ -94,8 +94,8 @@ BUGS = (
     PlantedBug(
         "the usual charge takes a nano too much from its lot",
         "credits_charge",
-        "remaining_nano = remaining_nano - v_amount",
-        "remaining_nano = remaining_nano - v_amount - 1",
+        "burning_remaining_nano = a.burning_remaining_nano - v_amount",
+        "burning_remaining_nano = a.burning_remaining_nano - v_amount - 1",
     ),
     PlantedBug(
         "the usual charge tells what was available before it",

@@ -235,7 +235,7 @@ _ROWS = {
     ),
     "lots": (
         "select id, kind, granted_nano, remaining_nano, effective_at, expires_at, purchase_id"
-        f" from billing_creditlot {_OF} order by id"
+        " from credits_lots(%(organization_id)s::bigint) order by id"
     ),
     "holds": (
         "select id, state, amount_nano, lot_ids, lot_amounts_nano, available_after_nano, authorized_at, expires_at,"

@@ -176,7 +176,7 @@ def final_state(superuser: Connection, organization_id: int) -> Final:
                 " from billing_ledgerentry where organization_id = %s order by seq"
             )
         ),
-        tuple(rows("select id, remaining_nano from billing_creditlot where organization_id = %s order by id")),
+        tuple(rows("select id, remaining_nano from credits_lots(%s) order by id")),
         tuple(
             (hold_id, state, tuple(zip(lots, amounts, strict=True)))
             for hold_id, state, lots, amounts in rows(

@@ -30,7 +30,7 @@ begin
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   v_was_low := a.low_at;
-  if a.held_nano <> 0 then a := credits__lapse(a, v_now); end if;
+  if a.held_nano <> 0 or a.burning_lot_id is not null then a := credits__catch_up(a, v_now); end if;
   select * into v_price from credits__price_in_force(p_model, v_now);
   v_cost := credits__cost(v_price.rates, p_quantities);
   if v_price.version_id is null or v_cost.missing is not null then

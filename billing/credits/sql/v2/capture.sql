@@ -50,7 +50,7 @@ begin
     return credits__refused('price_missing', p_detail => v_cost.missing);
   end if;
   v_was_low := a.low_at;
-  a := credits__lapse(a, v_now, h.id);
+  a := credits__catch_up(a, v_now, h.id);
 
   v_left := v_cost.amount_nano;
   if h.state = 'open' then

@@ -46,7 +46,7 @@ begin
     return public.credits__refused('occurred_at_out_of_range');
   end if;
   v_was_low := a.low_at;
-  a := public.credits__lapse(a, v_now);
+  a := public.credits__catch_up(a, v_now);
   -- A start that is still to come has the price that is in force already.
   select * into v_price from public.credits__price_in_force(p_model, least(v_started_at, v_now));
   v_cost := public.credits__cost(v_price.rates, p_quantities);
@@ -75,6 +75,7 @@ begin
   a := public.credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
   a := public.credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now);
   a := public.credits__note_level(a, v_now, v_available - v_cost.amount_nano);
+  a := public.credits__take_up(a, v_now);
   v_done := public.credits__save(a);
   return row('charged', null, v_id, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, null,
     a.low_at is distinct from v_was_low, null)::public.credits_result;
@@ -83,9 +84,14 @@ end $$;
 -- Charges usage at once. `charge` is refused when credit lacks; `usage` reports work already served and is charged in
 -- full, the shortfall being debt. The charge row is the record of its key, for ever.
 --
--- Nearly every charge is the usual one: a new key, an open account without debt, a price, a first lot that covers it and
--- keeps some, nobody to be told. It is written out here with as few expressions as can be, because PostgreSQL prepares
--- each one anew in each transaction. Of anything else nothing has been written yet, and credits__charge_any decides it.
+-- Nearly every charge is the usual one: a new key, an open account without debt, a price, a burning lot that covers it and
+-- keeps some, nobody to be told. All that it writes is one statement, whose UPDATE both locks the account and decides, by
+-- what the row holds after the wait, whether the charge is a usual one. What the statement reads of other tables is as it
+-- was before the wait, so an account that was stamped meanwhile is none for it. Of anything else nothing has been written,
+-- and credits__charge_any decides it.
+--
+-- Two things show only afterwards, and end the call; whoever called asks again. A batch doesn't line up in the queue: if it
+-- brings the same key at the same moment, that key is taken (23505). And the lot may end during the wait (40001).
 create function public.credits_charge(
   p_organization bigint, p_operation text, p_key text, p_model text, p_surface text, p_key_ref text, p_quantities jsonb,
   p_started_at timestamptz
@@ -94,64 +100,78 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_fingerprint bytea := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
     (extract(epoch from p_started_at) * 1000000)::bigint::text);
-  v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint;
-  v_state text; v_last_at timestamptz; v_seq bigint; v_hash bytea;
-  v_unreserved bigint; v_held bigint; v_debt bigint; v_line bigint; v_low_at timestamptz;
   v_now timestamptz; v_started_at timestamptz;
   v_version bigint; v_model bigint; v_rates jsonb; v_price_ends_at timestamptz;
-  v_lot bigint; v_remaining bigint; v_lot_ends_at timestamptz;
-  v_amount bigint; v_available bigint; v_id bigint; v_done boolean;
+  v_amount bigint; v_available bigint; v_lot_ends_at timestamptz; v_id bigint; v_done boolean;
 begin
   <<usual>>
   begin
     -- What needs no lock comes first, so that others don't wait for it.
-    exit usual when not credits__are_usual(p_quantities);
-    v_input := p_quantities -> 'input';
-    v_output := p_quantities -> 'output';
-    v_cache_write := p_quantities -> 'cache_write';
-    v_cache_read := p_quantities -> 'cache_read';
     v_started_at := coalesce(p_started_at, credits_clock());
     select version_id, model_id, rates, ends_at into v_version, v_model, v_rates, v_price_ends_at
     from credits__price_in_force(p_model, v_started_at);
-    v_amount := credits__usual_cost(v_rates, v_input, v_output, v_cache_write, v_cache_read);
+    v_amount := credits__usual_cost(v_rates, p_quantities);
     exit usual when (v_amount > 0) is not true;
     v_done := credits__queue(p_organization);
-    -- The lock, as in credits__lock.
-    select state, last_at, last_seq, last_hash, unreserved_nano, held_nano, debt_nano, reload_below_nano, low_at
-    into v_state, v_last_at, v_seq, v_hash, v_unreserved, v_held, v_debt, v_line, v_low_at
-    from billing_creditaccount where organization_id = p_organization for no key update;
-    exit usual when v_state is distinct from 'open' or v_debt > 0;
-    perform from billing_charge where organization_id = p_organization and idempotency_key = p_key;
-    exit usual when found;
     if p_operation = 'usage' then
+      -- Staff may be charging the same usage by an adjustment, and don't line up either.
+      perform from billing_creditaccount where organization_id = p_organization for no key update;
       exit usual when credits__was_adjusted(p_organization, 'usage', p_key);
     end if;
-    v_now := greatest(credits_clock(), v_last_at);
+    perform from billing_charge where organization_id = p_organization and idempotency_key = p_key;
+    exit usual when found;
+    v_now := credits_clock();
     v_started_at := coalesce(p_started_at, v_now);
     exit usual when v_started_at > v_now or v_started_at >= v_price_ends_at;
     if p_started_at is not null then
       exit usual when not credits__may_start(p_started_at, v_now);
     end if;
-    if v_held > 0 then
-      exit usual when credits__has_lapsed(p_organization, v_now);
+    v_id := nextval('billing_charge_id_seq');
+    with paid as (
+      update billing_creditaccount a
+      set last_at = v_now, last_seq = a.last_seq + 1,
+        last_hash = sha256(a.last_hash || credits__entry_bytes(p_organization, a.last_seq + 1, 'burn', a.burning_lot_id,
+          -v_amount, 'charge', v_id, null, null, v_now, v_now, a.unreserved_nano + a.held_nano - v_amount, null)),
+        unreserved_nano = a.unreserved_nano - v_amount, burning_remaining_nano = a.burning_remaining_nano - v_amount
+      where a.organization_id = p_organization and a.state = 'open' and a.debt_nano = 0 and a.last_at <= v_now
+        and a.burning_remaining_nano > v_amount and a.burning_ends_at > v_now
+        and (a.low_at is not null or a.reload_below_nano is null
+          or a.unreserved_nano + a.held_nano - v_amount >= a.reload_below_nano)
+        and (a.held_nano = 0 or not credits__has_lapsed(p_organization, v_now))
+      returning a.last_seq as seq, a.last_hash as hash, a.burning_lot_id as lot_id, a.burning_ends_at as lot_ends_at,
+        a.unreserved_nano as available_nano, a.unreserved_nano + a.held_nano as balance_nano
+    ),
+    charged as (
+      insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, price_version_id, surface,
+        key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
+      select v_id, p_organization, p_key, v_fingerprint, p_operation, v_version, p_surface,
+        p_key_ref, p_quantities, v_amount, 0, available_nano, v_started_at, v_now
+      from paid
+    ),
+    entered as (
+      insert into billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id, value_at,
+        booked_at, balance_after_nano, hash)
+      select p_organization, seq, 'burn', lot_id, -v_amount, 'charge', v_id, v_now, v_now, balance_nano, hash
+      from paid
+    ),
+    counted as (
+      insert into billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
+        input_units, output_units, cache_write_units, cache_read_units, other_units)
+      select p_organization, (v_started_at at time zone 'UTC')::date, p_surface, v_model, p_key_ref, 1, v_amount,
+        coalesce((p_quantities -> 'input')::bigint, 0), coalesce((p_quantities -> 'output')::bigint, 0),
+        coalesce((p_quantities -> 'cache_write')::bigint, 0), coalesce((p_quantities -> 'cache_read')::bigint, 0), '{}'
+      from paid
+      on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
+      set requests = d.requests + 1, amount_nano = d.amount_nano + excluded.amount_nano,
+        input_units = d.input_units + excluded.input_units, output_units = d.output_units + excluded.output_units,
+        cache_write_units = d.cache_write_units + excluded.cache_write_units,
+        cache_read_units = d.cache_read_units + excluded.cache_read_units
+    )
+    select available_nano, lot_ends_at into v_available, v_lot_ends_at from paid;
+    exit usual when not found;
+    if v_lot_ends_at <= credits_clock() then
+      raise exception 'the lot ended while the charge waited' using errcode = '40001';
     end if;
-    select id, remaining_nano, expires_at into v_lot, v_remaining, v_lot_ends_at from credits__open_lots(p_organization) limit 1;
-    v_available := v_unreserved - v_amount;
-    exit usual when (v_amount < v_remaining and v_available >= 0 and v_lot_ends_at > v_now) is not true
-      or v_low_at is null and v_available + v_held < v_line;
-    update billing_creditlot set remaining_nano = remaining_nano - v_amount where id = v_lot;
-    insert into billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
-      quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-    values (p_organization, p_key, v_fingerprint, p_operation, v_version, p_surface, p_key_ref,
-      p_quantities, v_amount, 0, v_available, v_started_at, v_now)
-    returning id into v_id;
-    v_done := credits__add_to_day(p_organization, v_started_at, p_surface, v_model, p_key_ref, v_amount, v_input, v_output,
-      v_cache_write, v_cache_read, null);
-    v_hash := credits__insert_entry(p_organization, v_seq + 1, v_hash, 'burn', v_lot, -v_amount, 'charge', v_id, null, null,
-      v_now, v_now, v_available + v_held, null);
-    update billing_creditaccount
-    set last_at = v_now, last_seq = v_seq + 1, last_hash = v_hash, unreserved_nano = v_available
-    where organization_id = p_organization;
     return row('charged', null, v_id, v_amount, 0, v_available, null, false, null)::credits_result;
   end usual;
   return credits__charge_any(p_organization, p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_started_at);

@@ -2,11 +2,12 @@
 -- because a check that is written out is read and planned anew by each statement that writes its row. An unknown (null)
 -- is not sound.
 create or replace function public.creditaccount_is_sound(
-  p_state text, p_unreserved bigint, p_held bigint, p_debt bigint, p_reload_below bigint
+  p_state text, p_unreserved bigint, p_held bigint, p_debt bigint, p_reload_below bigint, p_burning bigint
 ) returns boolean
 language plpgsql immutable as $$
 begin
   return p_unreserved >= 0 and p_held >= 0 and p_debt >= 0 and (p_reload_below is null or p_reload_below >= 0)
+    and (p_burning is null or (p_burning > 0 and p_burning <= p_unreserved))
     and coalesce(p_state in ('open', 'frozen', 'closed'), false);
 end $$;
 

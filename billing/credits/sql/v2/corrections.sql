@@ -60,7 +60,7 @@ begin
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   v_was_low := a.low_at;
-  a := credits__lapse(a, v_now);
+  a := credits__catch_up(a, v_now);
   v_available := credits__available_nano(a, v_now);
   if not p_may_owe and v_available < p_amount then outcome := 'insufficient'; debt_nano := 0; return; end if;
   v_taken := credits__take(p_organization, p_amount, v_now);
@@ -109,7 +109,7 @@ begin
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   v_was_low := a.low_at;
-  a := credits__lapse(a, v_now);
+  a := credits__catch_up(a, v_now);
   v_amount := least(p_amount, v_lot.granted_nano - credits__taken_back_nano(p_organization, p_lot));
   select case when expires_at > v_now then least(remaining_nano, greatest(v_amount, 0)) else 0 end into taken_nano
   from billing_creditlot where id = p_lot;
@@ -177,7 +177,7 @@ begin
   if amount_nano > v_left then outcome := 'too_much'; amount_nano := v_left; return; end if;
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
-  a := credits__lapse(a, v_now);
+  a := credits__catch_up(a, v_now);
   insert into billing_reversal (organization_id, reversal_key, cause_kind, cause_id, asked_nano, amount_nano, label, reason,
     actor_id, reversed_at)
   values (p_organization, p_key, p_cause_kind, p_cause, p_amount, amount_nano, p_label, p_reason, p_actor, v_now)

@@ -7,11 +7,10 @@ create function public.credits__entry_bytes(
   p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
   p_booked_at timestamptz, p_balance bigint, p_terms bytea
 ) returns bytea
-language plpgsql immutable as $$
-begin
-  return record_send(row(p_organization, p_seq, p_kind, p_lot, p_amount, p_cause_kind, p_cause_id, p_reverses, p_actor,
-    p_value_at, p_booked_at, p_balance, p_terms));
-end $$;
+language sql stable as $$
+  select record_send(row(p_organization, p_seq, p_kind, p_lot, p_amount, p_cause_kind, p_cause_id, p_reverses, p_actor,
+    p_value_at, p_booked_at, p_balance, p_terms))
+$$;
 
 -- The hash of an entry covers the hash before it. As a window aggregate, for many entries at once: the first follows
 -- p_start.

@@ -13,7 +13,7 @@ begin
   a := credits__stamp(a);
   v_now := a.last_at;
   v_was_low := a.low_at;
-  a := credits__lapse(a, v_now);
+  a := credits__catch_up(a, v_now);
   for v_lot in
     select * from billing_creditlot
     where organization_id = p_organization and is_open and expires_at <= v_now
@@ -55,6 +55,7 @@ begin
     where organization_id = any (v_organizations) order by organization_id for no key update
   ) locked;
   v_now := credits_clock();
+  perform credits__put_back_all(v_organizations);
   -- An account with holds to give back first is no plain one.
   for v_organization in
     select a.organization_id from billing_creditaccount a

@@ -40,7 +40,7 @@ begin
   end if;
   a := credits__stamp(a);
   v_now := a.last_at;
-  a := credits__lapse(a, v_now);
+  a := credits__catch_up(a, v_now);
   insert into billing_creditlot (organization_id, kind, granted_nano, remaining_nano, effective_at, expires_at,
     purchase_id, label, reason, actor_id, grant_key)
   values (p_organization, p_kind, p_amount, p_amount, v_now,

@@ -38,6 +38,16 @@ begin
   return a;
 end $$;
 
+-- Brings an account to an instant, before anything is decided by its lots: their remainders are in their rows, and lapsed
+-- holds are given back.
+create function public.credits__catch_up(
+  a public.billing_creditaccount, p_at timestamptz, p_except bigint default null
+) returns public.billing_creditaccount
+language plpgsql as $$
+begin
+  return public.credits__lapse(public.credits__put_back(a), p_at, p_except);
+end $$;
+
 -- Credit that a new request may use now: live and unreserved, less debt.
 create function public.credits__available_nano(a public.billing_creditaccount, p_at timestamptz) returns bigint
 language plpgsql stable as $$

@@ -45,7 +45,9 @@ begin
   update public.billing_creditaccount
   set state = a.state, last_at = a.last_at, last_seq = a.last_seq, last_hash = a.last_hash,
     unreserved_nano = a.unreserved_nano, held_nano = a.held_nano, debt_nano = a.debt_nano,
-    reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause, exhausted_at = a.exhausted_at
+    reload_below_nano = a.reload_below_nano, low_at = a.low_at, low_cause = a.low_cause, exhausted_at = a.exhausted_at,
+    burning_lot_id = a.burning_lot_id, burning_remaining_nano = a.burning_remaining_nano,
+    burning_ends_at = a.burning_ends_at
   where organization_id = a.organization_id;
   return true;
 end $$;

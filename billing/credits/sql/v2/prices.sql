@@ -7,42 +7,34 @@ language sql stable as $$
   where m.slug = p_model and v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at)
 $$;
 
--- Whether quantities are of the usual classes and their numbers whole, so that no query has to take them apart: no point,
--- no sign, no null. (What is no number at all is refused where it is read.) A pattern would say so more plainly, and cost
--- more than all the rest.
-create function public.credits__are_usual(p_quantities jsonb) returns boolean
+-- What quantities of the usual classes cost; null where there is no price, where some class is another or has no rate, or
+-- where a number is not whole or too large. Classes are summed exactly, then rounded up once to a nano-USD. A rate of the
+-- class `request` adds one unit of it, the fee of each request.
+create function public.credits__usual_cost(p_rates jsonb, p_quantities jsonb) returns bigint
 language plpgsql immutable as $$
 declare
   v_text text := p_quantities::text;
+  v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint;
 begin
-  return p_quantities - '{input,output,cache_write,cache_read}'::text[] = '{}'
-    and strpos(v_text, '.') = 0 and strpos(v_text, '-') = 0 and strpos(v_text, 'll') = 0;
-end $$;
-
--- What units of the usual classes cost; null where one is too many or has no rate. Classes are summed exactly, then
--- rounded up once to a nano-USD. A rate of the class `request` adds one unit of it, the fee of each request.
-create function public.credits__usual_cost(
-  p_rates jsonb, p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint
-) returns bigint
-language plpgsql immutable as $$
-begin
-  if greatest(p_input, p_output, p_cache_write, p_cache_read) > 1000000000 then return null; end if;
+  -- Whole is what has no point, no sign and is not null. (What is no number at all is refused where it is read.) A pattern
+  -- would say so more plainly, and cost more than all the rest.
+  if p_rates is null or p_quantities - '{input,output,cache_write,cache_read}'::text[] <> '{}'
+    or strpos(v_text, '.') > 0 or strpos(v_text, '-') > 0 or strpos(v_text, 'll') > 0
+  then
+    return null;
+  end if;
+  v_input := p_quantities -> 'input';
+  v_output := p_quantities -> 'output';
+  v_cache_write := p_quantities -> 'cache_write';
+  v_cache_read := p_quantities -> 'cache_read';
+  if greatest(v_input, v_output, v_cache_write, v_cache_read) > 1000000000 then return null; end if;
   -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
   return div(
-    case when p_input > 0 then p_input * (p_rates -> 'input')::numeric else 0 end
-    + case when p_output > 0 then p_output * (p_rates -> 'output')::numeric else 0 end
-    + case when p_cache_write > 0 then p_cache_write * (p_rates -> 'cache_write')::numeric else 0 end
-    + case when p_cache_read > 0 then p_cache_read * (p_rates -> 'cache_read')::numeric else 0 end
+    case when v_input > 0 then v_input * (p_rates -> 'input')::numeric else 0 end
+    + case when v_output > 0 then v_output * (p_rates -> 'output')::numeric else 0 end
+    + case when v_cache_write > 0 then v_cache_write * (p_rates -> 'cache_write')::numeric else 0 end
+    + case when v_cache_read > 0 then v_cache_read * (p_rates -> 'cache_read')::numeric else 0 end
     + coalesce((p_rates -> 'request')::numeric, 0) + 999999, 1000000);
-end $$;
-
--- The same for quantities; null where they are not usual besides.
-create function public.credits__cost_if_usual(p_rates jsonb, p_quantities jsonb) returns bigint
-language plpgsql immutable as $$
-begin
-  if not public.credits__are_usual(p_quantities) then return null; end if;
-  return public.credits__usual_cost(p_rates, (p_quantities -> 'input')::bigint, (p_quantities -> 'output')::bigint,
-    (p_quantities -> 'cache_write')::bigint, (p_quantities -> 'cache_read')::bigint);
 end $$;
 
 -- What quantities ({"input": 1200, ...}, units by token class) cost at rates ({"input": 3000000000, ...}, nano-USD for a
@@ -53,7 +45,7 @@ declare
   v_sum numeric;
   v_sound boolean;
 begin
-  amount_nano := public.credits__cost_if_usual(p_rates, p_quantities);
+  amount_nano := public.credits__usual_cost(p_rates, p_quantities);
   if amount_nano is not null then return; end if;
   select sum(q.units * (p_rates -> q.token_class)::numeric),
     min(q.token_class) filter (where not p_rates ? q.token_class and q.units > 0),
@@ -71,12 +63,9 @@ end $$;
 create function public.credits__known_cost(p_rates jsonb, p_quantities jsonb) returns bigint
 language plpgsql immutable as $$
 declare
-  v_amount bigint;
   v_cost record;
 begin
   if p_rates is null then return null; end if;
-  v_amount := public.credits__cost_if_usual(p_rates, p_quantities);
-  if v_amount is not null then return v_amount; end if;
   v_cost := public.credits__cost(p_rates, p_quantities);
   return case when v_cost.missing is null then v_cost.amount_nano end;
 end $$;

@@ -12,8 +12,8 @@ language sql stable security definer set search_path = public, pg_temp as $$
   ),
   live as (
     select coalesce(sum(l.remaining_nano), 0) as nano
-    from billing_creditlot l, clock
-    where l.organization_id = p_organization and l.is_open and l.effective_at <= clock.at and l.expires_at > clock.at
+    from credits_lots(p_organization) l, clock
+    where l.is_open and l.effective_at <= clock.at and l.expires_at > clock.at
   ),
   holds as (
     select
@@ -89,8 +89,8 @@ begin
       where e.organization_id = p_organization and e.booked_at > p_at and e.value_at <= p_at
         and e.value_at < e.booked_at and e.kind <> 'burn'
     ) - (
-      select coalesce(sum(l.remaining_nano), 0) from billing_creditlot l
-      where l.organization_id = p_organization and l.is_open and l.expires_at <= p_at
+      select coalesce(sum(l.remaining_nano), 0) from credits_lots(p_organization) l
+      where l.is_open and l.expires_at <= p_at
     ) - (
       select coalesce(sum(part.nano), 0)
       from billing_hold h, unnest(h.lot_ids, h.lot_amounts_nano) as part(lot_id, nano), billing_creditlot l

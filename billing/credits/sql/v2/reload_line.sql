@@ -12,7 +12,7 @@ begin
   if a.organization_id is null then return; end if;
   a := credits__stamp(a);
   locked_at := a.last_at;
-  a := credits__lapse(a, locked_at);
+  a := credits__catch_up(a, locked_at);
   available_nano := credits__available_nano(a, locked_at);
   level_nano := available_nano + a.held_nano;
   reload_below_nano := a.reload_below_nano; low_at := a.low_at; low_cause := a.low_cause;
@@ -30,7 +30,7 @@ begin
   if a.organization_id is null then return false; end if;
   a := credits__stamp(a);
   v_now := a.last_at;
-  a := credits__lapse(a, v_now);
+  a := credits__catch_up(a, v_now);
   a.reload_below_nano := p_below; a.low_at := null; a.low_cause := '';
   a := credits__note_level(a, v_now, credits__available_nano(a, v_now));
   perform credits__save(a);

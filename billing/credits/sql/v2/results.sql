@@ -21,8 +21,7 @@ $$;
 -- checked against its fingerprint as a whole.
 create function public.credits__fingerprint(p_operation text, p_key text, p_model text, p_surface text, p_key_ref text,
   p_quantities jsonb, p_extra text) returns bytea
-language plpgsql immutable as $$
-begin
-  return sha256(convert_to(
-    jsonb_build_array(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_extra)::text, 'UTF8'));
-end $$;
+language sql stable as $$
+  select sha256(convert_to(
+    jsonb_build_array(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_extra)::text, 'UTF8'))
+$$;

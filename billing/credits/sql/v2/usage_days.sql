@@ -59,20 +59,19 @@ create aggregate public.credits__units(jsonb) (
 
 -- The same for many charges: one row is written for each day, surface, model and key.
 create function public.credits__count_usages(
-  p_organization bigint, p_events public.credits__event[], p_amounts bigint[]
+  p_organization bigint, p_events public.credits__event[], p_model_ids bigint[], p_amounts bigint[], p_at timestamptz
 ) returns void
 language plpgsql as $$
 begin
   insert into public.billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
     input_units, output_units, cache_write_units, cache_read_units, other_units)
-  select p_organization, (e.started_at at time zone 'UTC')::date, e.surface, e.model_id, e.key_ref, count(*),
+  select p_organization, (coalesce(e.started_at, p_at) at time zone 'UTC')::date, e.surface, e.model_id, e.key_ref, count(*),
     sum(e.amount), coalesce(sum((e.quantities -> 'input')::bigint), 0),
     coalesce(sum((e.quantities -> 'output')::bigint), 0), coalesce(sum((e.quantities -> 'cache_write')::bigint), 0),
     coalesce(sum((e.quantities -> 'cache_read')::bigint), 0),
     public.credits__units(e.quantities - '{input,output,cache_write,cache_read}'::text[])
-  from rows from (unnest(p_events), unnest(p_amounts))
-    as e (n, operation, key, model, surface, key_ref, quantities, given_started_at, started_at, fingerprint, version_id,
-      model_id, amount)
+  from rows from (unnest(p_events), unnest(p_model_ids, p_amounts))
+    as e (operation, key, model, surface, key_ref, quantities, started_at, model_id, amount)
   group by 2, 3, 4, 5
   on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
   set requests = d.requests + excluded.requests, amount_nano = d.amount_nano + excluded.amount_nano,
