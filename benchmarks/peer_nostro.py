@@ -1,8 +1,9 @@
 """hf-nostro: a charge that is refused when credit lacks. Runs in the peers' environment, never in the product's.
 
-nostro's debit never refuses: it drives the balance below zero, and the documentation of `Ledger.balance` has callers ask
-it first ("It runs before every agent run"). That is the charge. With several clients it is not exact; so beside it there is
-one that asks nothing, and rolls the debit back where the balance after it is below zero. The price is computed here, because nostro owns none; the model and the quantities go along as metadata.
+nostro's debit never refuses: it drives the balance below zero, and callers are told to ask `Ledger.balance` first ("It
+runs before every agent run"). That is the charge. With several clients it is not exact; so beside it there is one that
+asks nothing, and rolls the debit back where the balance after it is below zero. The price is computed here, because
+nostro owns none; the model and the quantities go along as metadata.
 
 python -m benchmarks.peer_nostro SEED DATABASE_URL
 """

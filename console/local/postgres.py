@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg
 
@@ -26,6 +27,7 @@ OWNER = "console_owner"
 APP = "console_app"
 
 START_SECONDS_MAX = 30.0
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 
 class PostgresUnavailable(Exception):
@@ -65,11 +67,12 @@ def running(
     pid_file: Path | None = None,
     remove_at_end: Sequence[Path] = (),
     keep_open: Sequence[int] = (),
+    settings: Mapping[str, str] = NO_SETTINGS,
 ) -> Iterator[Server]:
     """Run PostgreSQL on the data in `folder`, created when empty, for the duration of the block.
 
-    `fast` gives durability up: for tests and nothing else. The roles and the database `console` exist when the block
-    begins. Errors: PostgresUnavailable.
+    `fast` gives durability up: for tests and nothing else. `settings` are further ones of the server. The roles and the
+    database `console` exist when the block begins. Errors: PostgresUnavailable.
     """
     account = children.unprivileged_account()
     # Unix socket addresses hold about 104 characters, so the socket can't live below an arbitrary checkout.
@@ -80,7 +83,11 @@ def running(
     initialize(folder, bin_folder=bin_folder, account=account)
     with open(log or "/dev/null", "ab") as output:
         process = children.start(
-            [bin_folder / "postgres", "-D", folder.resolve(), *server_options(socket_folder, fast=fast)],
+            [
+                bin_folder / "postgres",
+                *("-D", folder.resolve()),
+                *server_options(socket_folder, fast=fast, settings=settings),
+            ],
             output=output,
             ending_signal="SIGINT",
             account=account,
@@ -97,13 +104,13 @@ def running(
         children.end(process)
 
 
-def server_options(socket_folder: Path, *, fast: bool) -> list[str]:
+def server_options(socket_folder: Path, *, fast: bool, settings: Mapping[str, str]) -> list[str]:
     """The command line options of the server."""
     options = ["-k", str(socket_folder), "-h", ""]
     values = {"max_connections": "200", "timezone": "UTC", "log_timezone": "UTC", "log_min_messages": "warning"}
     if fast:
         values |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum_naptime": "10s"}
-    for name, value in values.items():
+    for name, value in {**values, **settings}.items():
         options += ["-c", f"{name}={value}"]
     return options
 
