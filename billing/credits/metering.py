@@ -17,7 +17,7 @@ import psycopg
 
 from billing.credits.hot_calls import HotCall, autocommit_database
 from billing.errors import InvalidUsage
-from billing.models import Surface
+from billing.models import Surface, TokenClass
 
 QUANTITY_MAX = 1_000_000_000
 TOKEN_CLASSES_MAX = 32
@@ -34,6 +34,7 @@ _SURFACES = frozenset(Surface.values)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 _KEY_REF = re.compile(r"[\x20-\x7e]{0,64}\Z")
 _MODEL = re.compile(r"[\x21-\x7e]{1,64}\Z")
+_USUAL_CLASSES = frozenset(TokenClass.values)
 _TOKEN_CLASS = re.compile(r"[-a-zA-Z0-9_]{1,32}\Z")
 
 
@@ -71,7 +72,7 @@ class Usage:
     def __post_init__(self) -> None:
         if not _MODEL.match(self.model):
             raise InvalidUsage("A model has a name of at most 64 printable characters.", field="model")
-        if not _KEY_REF.match(self.key_ref):
+        if self.key_ref and not _KEY_REF.match(self.key_ref):
             raise InvalidUsage("An API key is named in at most 64 printable characters.", field="key_ref")
         if self.surface not in _SURFACES:
             raise InvalidUsage("The surface is api, workbench or claude_code.", field="surface")
@@ -138,7 +139,7 @@ def check_quantities(quantities: Quantities) -> None:
     if REQUEST_CLASS in quantities:
         raise InvalidUsage(f"{REQUEST_CLASS} is the fee of a request and added by itself.", field="quantities")
     for token_class, units in quantities.items():
-        if not _TOKEN_CLASS.match(token_class):
+        if token_class not in _USUAL_CLASSES and not _TOKEN_CLASS.match(token_class):
             raise InvalidUsage("A token class has 1 to 32 letters, digits, - or _.", field="quantities")
         if type(units) is not int or not 0 <= units <= QUANTITY_MAX:
             raise InvalidUsage(f"{token_class} must be an integer from 0 to {QUANTITY_MAX}.", field="quantities")
@@ -217,12 +218,13 @@ def _json(quantities: Quantities) -> str:
 def _event_json(event: Event) -> str:
     """An event as the function reads it. Its texts were looked at when it was made, and so were its units."""
     usage = event.usage
-    started_at = f'"{event.occurred_at.isoformat()}"' if event.occurred_at else "null"
+    key_ref = f',"key_ref":{encode_basestring_ascii(usage.key_ref)}' if usage.key_ref else ""
+    started_at = f',"started_at":"{event.occurred_at.isoformat()}"' if event.occurred_at else ""
     return (
         f'{{"organization_id":{event.organization_id:d},"operation":{encode_basestring_ascii(event.operation)}'
         f',"key":{encode_basestring_ascii(event.key)},"model":{encode_basestring_ascii(usage.model)}'
-        f',"surface":{encode_basestring_ascii(usage.surface)},"key_ref":{encode_basestring_ascii(usage.key_ref)}'
-        f',"quantities":{_json(usage.quantities)},"started_at":{started_at}}}'
+        f',"surface":{encode_basestring_ascii(usage.surface)}{key_ref}{started_at}'
+        f',"quantities":{_json(usage.quantities)}}}'
     )
 
 

@@ -19,8 +19,8 @@ declare
 begin
   for v_group in
     select e.organization_id as id, array_agg(e.n::integer order by e.n) as places,
-      array_agg(row(e.operation, e.key, e.model, e.surface, e.key_ref, e.quantities, e.started_at)::credits__event
-        order by e.n) as events
+      array_agg(row(e.operation, e.key, e.model, e.surface, coalesce(e.key_ref, ''), e.quantities,
+        e.started_at)::credits__event order by e.n) as events
     from rows from (
       jsonb_to_recordset(p_events) as (organization_id bigint, operation text, key text, model text, surface text,
         key_ref text, quantities jsonb, started_at timestamptz)

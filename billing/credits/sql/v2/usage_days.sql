@@ -70,6 +70,7 @@ begin
     coalesce(sum((e.quantities -> 'output')::bigint), 0), coalesce(sum((e.quantities -> 'cache_write')::bigint), 0),
     coalesce(sum((e.quantities -> 'cache_read')::bigint), 0),
     public.credits__units(e.quantities - '{input,output,cache_write,cache_read}'::text[])
+      filter (where e.quantities - '{input,output,cache_write,cache_read}'::text[] <> '{}')
   from rows from (unnest(p_events), unnest(p_model_ids, p_amounts))
     as e (operation, key, model, surface, key_ref, quantities, started_at, model_id, amount)
   group by 2, 3, 4, 5
