@@ -30,7 +30,7 @@ begin
   v_now := greatest(credits_clock(), a.last_at);
   a.last_at := v_now;
   v_was_low := a.low_at;
-  if a.held_nano <> 0 or a.burning_lot_id is not null then a := credits__catch_up(a, v_now); end if;
+  if a.held_nano <> 0 or a.burning_ends_at <= v_now then a := credits__catch_up_burning(a, v_now); end if;
   select * into v_price from credits__price_in_force(p_model, v_now);
   v_cost := credits__cost(v_price.rates, p_quantities);
   if v_price.version_id is null or v_cost.missing is not null then
@@ -45,7 +45,8 @@ begin
   if v_available < v_cost.amount_nano or v_available <= 0 then
     return credits__refuse(a, v_now, v_cost.amount_nano, v_available, v_was_low);
   end if;
-  v_taken := credits__take(p_organization, v_cost.amount_nano, v_now);
+  v_taken := credits__take_burning_first(a, v_cost.amount_nano, v_now);
+  a := v_taken.account;
   if v_taken.taken <> v_cost.amount_nano then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
   a.unreserved_nano := a.unreserved_nano - v_taken.taken;
   a.held_nano := a.held_nano + v_taken.taken;

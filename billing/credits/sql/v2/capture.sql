@@ -50,7 +50,7 @@ begin
     return credits__refused('price_missing', p_detail => v_cost.missing);
   end if;
   v_was_low := a.low_at;
-  a := credits__catch_up(a, v_now, h.id);
+  a := credits__catch_up_burning(a, v_now, h.id);
 
   v_left := v_cost.amount_nano;
   if h.state = 'open' then
@@ -65,7 +65,8 @@ begin
       end if;
     end loop;
   end if;
-  v_taken := credits__take(p_organization, v_left, v_now);
+  v_taken := credits__take_burning_first(a, v_left, v_now);
+  a := v_taken.account;
   v_debt := v_left - v_taken.taken;
 
   -- The row comes last, because it keeps what is available afterwards and is never edited.

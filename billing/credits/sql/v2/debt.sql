@@ -8,6 +8,7 @@ declare
   v_taken record;
 begin
   if a.debt_nano = 0 or a.unreserved_nano = 0 then return a; end if;
+  a := public.credits__put_back(a);
   select * into v_taken from public.credits__take(a.organization_id, a.debt_nano, p_at);
   if v_taken.taken = 0 then return a; end if;
   a := public.credits__book_taken(a, 'debt_payment', v_taken.lot_ids, v_taken.lot_amounts, p_cause_kind, p_cause_id,

@@ -9,8 +9,8 @@ begin
 end $$;
 
 -- A hold lapses by predicate. The first operation that comes by gives it back; until then reads count it as given
--- back. A hold of nothing has nothing to give back and stays. A capture leaves its own hold out (p_except): it is paid from its allocation as long as that is there. What came
--- back to ended lots is an expiry like any other, so the line of auto-reload is looked at here too.
+-- back. A hold of nothing has nothing to give back and stays. What came back to ended lots is an expiry like any other, so
+-- the line of auto-reload is looked at here too.
 create function public.credits__lapse(
   a public.billing_creditaccount, p_at timestamptz, p_except bigint default null
 ) returns public.billing_creditaccount
@@ -38,14 +38,24 @@ begin
   return a;
 end $$;
 
--- Brings an account to an instant, before anything is decided by its lots: their remainders are in their rows, and lapsed
--- holds are given back.
-create function public.credits__catch_up(
+-- Brings an account to an instant before its lots are touched: their remainders are in their rows, and lapsed holds are
+-- given back.
+create function public.credits__catch_up(a public.billing_creditaccount, p_at timestamptz)
+returns public.billing_creditaccount
+language plpgsql as $$
+begin
+  return public.credits__lapse(public.credits__put_back(a), p_at);
+end $$;
+
+-- The same for a request in progress, which goes on with the burning lot as long as that is live. A capture leaves its own
+-- hold out (p_except): it is paid from its allocation as long as that is there.
+create function public.credits__catch_up_burning(
   a public.billing_creditaccount, p_at timestamptz, p_except bigint default null
 ) returns public.billing_creditaccount
 language plpgsql as $$
 begin
-  return public.credits__lapse(public.credits__put_back(a), p_at, p_except);
+  if a.burning_ends_at <= p_at then a := public.credits__put_back(a); end if;
+  return public.credits__lapse(a, p_at, p_except);
 end $$;
 
 -- Credit that a new request may use now: live and unreserved, less debt.
@@ -53,5 +63,7 @@ create function public.credits__available_nano(a public.billing_creditaccount, p
 language plpgsql stable as $$
 begin
   if a.unreserved_nano = 0 then return -a.debt_nano; end if;
+  -- The burning lot is live and comes first in burn order, so none has ended.
+  if a.burning_ends_at > p_at then return a.unreserved_nano - a.debt_nano; end if;
   return a.unreserved_nano - public.credits__ended_nano(a.organization_id, p_at) - a.debt_nano;
 end $$;

@@ -20,6 +20,25 @@ begin
   end loop;
 end $$;
 
+-- The same for a request in progress: from the burning lot alone, if it keeps some; that lot's row isn't written then.
+create function public.credits__take_burning_first(
+  a public.billing_creditaccount, p_amount bigint, p_at timestamptz,
+  out account public.billing_creditaccount, out lot_ids bigint[], out lot_amounts bigint[], out taken bigint
+)
+language plpgsql as $$
+begin
+  if p_amount > 0 and p_amount < a.burning_remaining_nano then
+    a.burning_remaining_nano := a.burning_remaining_nano - p_amount;
+    lot_ids := array[a.burning_lot_id]; lot_amounts := array[p_amount]; taken := p_amount;
+  else
+    if p_amount > 0 then a := public.credits__put_back(a); end if;
+    select t.lot_ids, t.lot_amounts, t.taken into lot_ids, lot_amounts, taken
+    from public.credits__take(a.organization_id, p_amount, p_at) t;
+  end if;
+  if a.burning_lot_id is null then a := public.credits__take_up(a, p_at); end if;
+  account := a;
+end $$;
+
 -- Books what was taken as spent by one cause.
 create function public.credits__book_taken(
   a public.billing_creditaccount, p_kind text, p_lot_ids bigint[], p_lot_amounts bigint[],
@@ -47,6 +66,13 @@ declare
 begin
   for i in 1 .. cardinality(p_lot_ids) loop
     a.held_nano := a.held_nano - p_lot_amounts[i];
+    if p_lot_ids[i] = a.burning_lot_id then
+      a.burning_remaining_nano := a.burning_remaining_nano + p_lot_amounts[i];
+      a.unreserved_nano := a.unreserved_nano + p_lot_amounts[i];
+      continue;
+    end if;
+    -- It may come before the burning one, which burns no more then.
+    a := public.credits__put_back(a);
     update public.billing_creditlot l set remaining_nano = remaining_nano + p_lot_amounts[i]
     where l.id = p_lot_ids[i] and l.expires_at > p_at;
     if found then

@@ -17,7 +17,7 @@ begin
   a := credits__stamp(a);
   v_now := a.last_at;
   v_was_low := a.low_at;
-  a := credits__catch_up(a, v_now, h.id);
+  a := credits__catch_up_burning(a, v_now, h.id);
   if h.state = 'voided' then
     return row('replayed', h.id, null, h.amount_nano, 0, credits__available_nano(a, v_now), null,
       a.low_at is distinct from v_was_low, null)::credits_result;
