@@ -1,0 +1,133 @@
+"""The lot whose remainder stands in the account's row: who leaves it there, who puts it back, and what readers say."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from billing.credits import corrections, expiry, ledger, metering, queries, statements
+from billing.models import CreditAccount, CreditLot
+from billing.tests import staff
+from billing.tests.customer import Customer
+
+pytestmark = pytest.mark.django_db
+
+
+def burning(customer: Customer) -> tuple[int | None, int | None]:
+    """The lot that burns, and what the account says is left of it."""
+    account = CreditAccount.objects.get(organization_id=customer.id)
+    return account.burning_lot_id, account.burning_remaining_nano
+
+
+def in_its_row(lot_id: int) -> int:
+    """What a lot's own row says, which is old news while it burns."""
+    return CreditLot.objects.get(pk=lot_id).remaining_nano
+
+
+def test_the_first_charge_takes_the_first_lot_up_and_later_ones_leave_its_row_alone(customer):
+    lot = customer.give(100).lot_id
+    customer.give(100)
+    customer.charge(1, key="first")
+    assert (burning(customer), in_its_row(lot)) == ((lot, 99), 99)
+    customer.charge(2, key="second")
+    customer.report(3, key="third")
+    metering.charge_many([customer.event(4, key="fourth"), customer.event(5, key="fifth")])
+    assert (burning(customer), in_its_row(lot)) == ((lot, 85), 99)
+    assert customer.remaining()[lot] == 85
+
+
+def test_requests_in_progress_burn_the_accounts_row(customer):
+    lot = customer.give(100).lot_id
+    captured, voided = customer.hold(40, key="a"), customer.hold(20, key="b")
+    assert burning(customer) == (lot, 40)
+    row = in_its_row(lot)
+    customer.capture(captured, 10)
+    customer.void(voided)
+    assert (burning(customer), in_its_row(lot)) == ((lot, 90), row)
+    customer.capture(customer.hold(20, key="c"), 50, key="more than was held")
+    assert (burning(customer), in_its_row(lot)) == ((lot, 40), row)
+
+
+def test_a_lot_that_is_used_up_burns_no_more(customer):
+    first, second = customer.give(10).lot_id, customer.give(10).lot_id
+    customer.charge(4, key="a")
+    customer.charge(6, key="b")
+    assert (burning(customer), in_its_row(first)) == ((second, 10), 0)
+    metering.charge_many([customer.event(7, key="c"), customer.event(3, key="d")])
+    assert (burning(customer)[0], in_its_row(second)) == (None, 0)
+
+
+def test_credit_that_comes_back_to_a_lot_that_comes_first_is_spent_first(customer):
+    sooner = customer.give(10, expires_at=customer.now() + timedelta(days=1)).lot_id
+    later = customer.give(100).lot_id
+    hold = customer.hold(10, key="all of the sooner")
+    customer.charge(1, key="burns the later")
+    assert burning(customer) == (later, 99)
+    customer.void(hold)
+    customer.charge(4, key="from the sooner")
+    assert customer.remaining() == {sooner: 6, later: 99}
+    assert burning(customer) == (sooner, 6)
+
+
+@pytest.fixture
+def actor():
+    return staff.superuser()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda customer, actor: customer.give(5, expires_at=customer.now() + timedelta(days=1)),
+        lambda customer, actor: corrections.take_credit(
+            organization=customer.organization, actor=actor, amount_nano=1, key=uuid4(), label="Correction",
+            reason="Wrong price, ticket 4711", may_owe=False,
+        ),
+        lambda customer, actor: ledger.set_reload_line(organization_id=customer.id, below_nano=10),
+        lambda customer, actor: metering.charge_many([customer.event(1, key="same"), customer.event(1, key="same")]),
+        lambda customer, actor: customer.lock(),
+    ],
+    ids=["a grant", "an adjustment", "a reload line", "a batch that repeats itself", "a look under the lock"],
+)  # fmt: skip
+def test_what_goes_by_lots_finds_and_leaves_the_remainder_where_it_is_true(customer, actor, act):
+    lot = customer.give(100).lot_id
+    customer.charge(1, key="a")
+    customer.charge(2, key="b")
+    before = sum(customer.remaining().values())
+    act(customer, actor)
+    account = CreditAccount.objects.get(organization_id=customer.id)
+    assert sum(customer.remaining().values()) == account.unreserved_nano
+    assert before - 2 <= account.unreserved_nano <= before + 5
+    assert account.burning_lot_id is not None or in_its_row(lot) == customer.remaining()[lot]
+
+
+def test_no_lot_burns_before_an_ended_one_is_booked(customer, credits_clock):
+    start = customer.now()
+    credits_clock.set(start)
+    ended = customer.give(10, expires_at=start + timedelta(minutes=1)).lot_id
+    live = customer.give(100).lot_id
+    credits_clock.advance(timedelta(minutes=2))
+    assert customer.charge(1, key="before").available_nano == 99
+    assert burning(customer) == (None, None)
+    expiry.book_due()
+    assert customer.charge(1, key="after").available_nano == 98
+    assert burning(customer) == (live, 98)
+    assert customer.remaining() == {ended: 0, live: 98}
+
+
+def test_readers_know_what_is_left_of_a_burning_lot_before_and_after_its_end(customer, credits_clock):
+    start = customer.now()
+    credits_clock.set(start)
+    customer.give(100, expires_at=start + timedelta(minutes=1))
+    customer.charge(1, key="a")
+    customer.charge(29, key="b")
+    [line] = customer.lots()
+    assert (line.left_nano, line.percent_left, customer.summary().balance_nano) == (70, 70, 70)
+    credits_clock.advance(timedelta(minutes=2))
+    at = customer.now()
+    [line] = queries.ended_lots(organization_id=customer.id, at=at)
+    assert (line.expired_nano, customer.summary().available_nano) == (70, 0)
+    assert statements.balance_at(organization_id=customer.id, at=at) == 0
+    assert customer.charge(1, key="c").outcome == "insufficient"
+    expiry.book_due()
+    assert customer.entries()[-1][0::2] == ("expiry", -70)
+    assert burning(customer) == (None, None)
