@@ -5,7 +5,6 @@ import django.db.models.expressions
 from django.db import migrations, models
 
 from billing.credits.sql import CHECKS, read
-from billing.migrations import ACCOUNT_CHECK
 
 DROP_CHECKS = """
 DROP FUNCTION public.creditaccount_is_sound(text, bigint, bigint, bigint, bigint),
@@ -27,7 +26,9 @@ class Migration(migrations.Migration):
 
     operations = [
         # The constraints below call them.
-        migrations.RunSQL([(read(CHECKS, version="v2"), None), (ACCOUNT_CHECK, None)], DROP_CHECKS),
+        migrations.RunSQL(
+            [(read(CHECKS, version="v2"), None), (read("account_check", version="once"), None)], DROP_CHECKS
+        ),
         migrations.CreateModel(
             name="CreditEvent",
             fields=[

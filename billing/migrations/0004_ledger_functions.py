@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from billing.migrations import DROP_FUNCTIONS
+from billing.credits.sql import read
 
 # A version's prices as one value, for versions from before there was one; possible while no guard stands.
 RATES = """
@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
     dependencies = [("billing", "0003_corrections_and_usage_days")]
 
     operations = [
-        migrations.RunSQL([(DROP_FUNCTIONS, None)], migrations.RunSQL.noop),
+        migrations.RunSQL([(read("drop_functions", version="once"), None)], migrations.RunSQL.noop),
         migrations.RunSQL([(RATES, None)], migrations.RunSQL.noop),
         migrations.RunSQL([(EXHAUSTED, None)], migrations.RunSQL.noop),
     ]

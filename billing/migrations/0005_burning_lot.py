@@ -3,7 +3,6 @@
 from django.db import migrations, models
 
 from billing.credits.sql import CHECKS, FILES, read
-from billing.migrations import ACCOUNT_CHECK, DROP_FUNCTIONS
 
 # The check of an account without a burning lot.
 DROP_OLD_CHECK = "DROP FUNCTION public.creditaccount_is_sound(text, bigint, bigint, bigint, bigint)"
@@ -20,7 +19,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL([(DROP_FUNCTIONS, None)], migrations.RunSQL.noop),
+        migrations.RunSQL([(read("drop_functions", version="once"), None)], migrations.RunSQL.noop),
         migrations.RunSQL([(read(CHECKS, version="v2"), None)], migrations.RunSQL.noop),
         migrations.RemoveConstraint(
             model_name="creditaccount",
@@ -64,7 +63,7 @@ class Migration(migrations.Migration):
                 name="account_sound",
             ),
         ),
-        migrations.RunSQL([(DROP_OLD_CHECK, None)], [(ACCOUNT_CHECK, None)]),
-        migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], DROP_FUNCTIONS),
+        migrations.RunSQL([(DROP_OLD_CHECK, None)], [(read("account_check", version="once"), None)]),
+        migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], read("drop_functions", version="once")),
         migrations.RunSQL([(FILL, None)], migrations.RunSQL.noop),
     ]

@@ -104,6 +104,18 @@ BUGS = (
         "v_id, v_amount, 0, v_available + v_amount, null, false",
     ),
     PlantedBug(
+        "credit comes back to a lot that comes first, and the other one burns on",
+        "credits__give_back",
+        "a := public.credits__put_back(a);",
+        "",
+    ),
+    PlantedBug(
+        "a lot burns before an ended one is booked",
+        "credits__take_up",
+        "if a.burning_ends_at <= p_at then",
+        "if false then",
+    ),
+    PlantedBug(
         "a year has 365 days",
         "credits_grant",
         "coalesce(p_expires_at, (v_now at time zone 'UTC' + interval '1 year')",

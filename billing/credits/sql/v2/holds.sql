@@ -44,7 +44,8 @@ create function public.credits__catch_up(a public.billing_creditaccount, p_at ti
 returns public.billing_creditaccount
 language plpgsql as $$
 begin
-  return public.credits__lapse(public.credits__put_back(a), p_at);
+  a := public.credits__put_back(a);
+  return public.credits__lapse(a, p_at);
 end $$;
 
 -- The same for a request in progress, which goes on with the burning lot as long as that is live. A capture leaves its own
