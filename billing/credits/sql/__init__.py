@@ -2,8 +2,8 @@
 
 ``credits_*`` is what the product calls. ``credits__*`` is internal: the runtime role may not execute it. A folder is
 a version; once released it stays as it is, and a change is a new folder with a new migration. ``checks`` stands apart:
-constraints of tables depend on its functions, so they are replaced and never dropped. ``once`` has what migrations do on
-their way from one version to the next.
+constraints of tables depend on its functions, so they are replaced and never dropped. ``once`` has what migrations do
+on their way from one version to the next.
 """
 
 from pathlib import Path
