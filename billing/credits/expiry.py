@@ -2,7 +2,7 @@
 
 from billing.credits import ledger
 
-LOTS_PER_TRANSACTION = 125
+LOTS_PER_TRANSACTION = 250
 
 
 def book_due(*, limit: int = 100_000) -> list[int]:

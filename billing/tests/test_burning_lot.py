@@ -131,3 +131,18 @@ def test_readers_know_what_is_left_of_a_burning_lot_before_and_after_its_end(cus
     expiry.book_due()
     assert customer.entries()[-1][0::2] == ("expiry", -70)
     assert burning(customer) == (None, None)
+
+
+def test_the_sweep_books_what_is_left_of_lots_that_burned_to_their_end(customer, credits_clock):
+    start = customer.now()
+    credits_clock.set(start)
+    other = Customer("other")
+    for one in (customer, other):
+        one.give(100, expires_at=start + timedelta(minutes=1))
+        one.charge(1, key="a")
+        one.charge(9, key="b")
+    credits_clock.advance(timedelta(minutes=2))
+    expiry.book_due()
+    for one in (customer, other):
+        assert one.entries()[-1][0::2] == ("expiry", -90)
+        assert (burning(one), list(one.remaining().values())) == ((None, None), [0])

@@ -38,6 +38,7 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_lots bigint[];
   v_organizations bigint[];
+  v_burning bigint[];
   v_organization bigint;
   v_now timestamptz := credits_clock();
   v_alone record;
@@ -50,12 +51,12 @@ begin
     where is_open and expires_at <= v_now order by expires_at, organization_id limit p_limit
   ) due;
   if v_lots is null then return; end if;
-  perform 1 from (
-    select organization_id from billing_creditaccount
+  select array_agg(organization_id) filter (where burning_lot_id is not null) into v_burning from (
+    select organization_id, burning_lot_id from billing_creditaccount
     where organization_id = any (v_organizations) order by organization_id for no key update
   ) locked;
   v_now := credits_clock();
-  perform credits__put_back_all(v_organizations);
+  if v_burning is not null then perform credits__put_back_all(v_burning); end if;
   -- An account with holds to give back first is no plain one.
   for v_organization in
     select a.organization_id from billing_creditaccount a
