@@ -100,16 +100,16 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_fingerprint bytea := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
     (extract(epoch from p_started_at) * 1000000)::bigint::text);
-  v_now timestamptz; v_started_at timestamptz;
+  v_asked_at timestamptz; v_now timestamptz; v_started_at timestamptz;
   v_version bigint; v_model bigint; v_rates jsonb; v_price_ends_at timestamptz;
   v_amount bigint; v_available bigint; v_lot_ends_at timestamptz; v_id bigint; v_done boolean;
 begin
   <<usual>>
   begin
     -- What needs no lock comes first, so that others don't wait for it.
-    v_started_at := coalesce(p_started_at, credits_clock());
+    v_asked_at := credits_clock();
     select version_id, model_id, rates, ends_at into v_version, v_model, v_rates, v_price_ends_at
-    from credits__price_in_force(p_model, v_started_at);
+    from credits__price_in_force(p_model, coalesce(p_started_at, v_asked_at));
     v_amount := credits__usual_cost(v_rates, p_quantities);
     exit usual when (v_amount > 0) is not true;
     v_done := credits__queue(p_organization);
@@ -120,7 +120,7 @@ begin
     end if;
     perform from billing_charge where organization_id = p_organization and idempotency_key = p_key;
     exit usual when found;
-    v_now := credits_clock();
+    v_now := greatest(credits_clock(), v_asked_at);
     v_started_at := coalesce(p_started_at, v_now);
     exit usual when v_started_at > v_now or v_started_at >= v_price_ends_at;
     if p_started_at is not null then
