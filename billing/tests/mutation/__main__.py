@@ -20,7 +20,7 @@ from billing.tests.mutation.edits import CHECKOUT, Mutant
 TESTS = (
     "test_money", "test_schema", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days",
     "test_statements", "test_charge_many", "test_corrections", "test_hot_calls", "test_charge_races",
-    "test_database_rights",
+    "test_database_rights", "test_burning_lot",
 )  # fmt: skip
 # What shows numbers of the ledger to people runs against its Python too; SQL has tests of its own for all it answers.
 PAGES = (
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--match", default="", help="only mutants whose line has this pattern in it")
     parser.add_argument("--tests", default="", help="only these test files, by commas, without ending")
+    parser.add_argument("--log", type=Path, help="where fates are kept; a mutant that stands in it is not tried again")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     options = parser.parse_args(arguments)
     names = [name for name in options.files.split(",") if name]
@@ -52,7 +53,18 @@ def main(arguments: list[str] | None = None) -> int:
         print(*(mutant.told() for mutant in mutants), sep="\n")
         return 0
     began = time.monotonic()
-    fates = run(mutants, workers=options.workers, tests=[name for name in options.tests.split(",") if name])
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+        log = options.log or Path(name) / "fates"
+        log.touch()
+        known = _read(log)
+        run(
+            [mutant for mutant in mutants if mutant.place not in known],
+            log=log,
+            workers=options.workers,
+            tests=[name for name in options.tests.split(",") if name],
+        )
+        known = _read(log)
+    fates = [known[mutant.place] for mutant in mutants]
     survivors = [mutant for mutant, fate in zip(mutants, fates, strict=True) if fate["outcome"] == "survived"]
     print(*(mutant.told() for mutant in survivors), sep="\n")
     print(_table(mutants, fates))
@@ -64,27 +76,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if survivors else 0
 
 
-def run(mutants: list[Mutant], *, workers: int, tests: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The fate of each mutant, in their order."""
-    fates: list[dict[str, str]] = [{} for _ in mutants]
+def _read(log: Path) -> dict[str, dict[str, str]]:
+    """What became of each mutant, by its place."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return {line["place"]: line for line in lines}
+
+
+def run(mutants: list[Mutant], *, log: Path, workers: int, tests: Sequence[str] = ()) -> None:
+    """Try the mutants; what becomes of each is added to the log at once, so that a run may be broken off."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as name:
         folder = Path(name)
         started = []
         for worker in range(min(workers, len(mutants))):
-            places = range(worker, len(mutants), workers)
             (folder / f"mutants-{worker}").write_text(
-                "".join(json.dumps(asdict(mutants[place])) + "\n" for place in places), encoding="utf-8"
+                "".join(json.dumps(asdict(mutant)) + "\n" for mutant in mutants[worker::workers]), encoding="utf-8"
             )
-            started.append((worker, places, _start(folder, worker, _files(mutants, tests))))
-        for worker, places, process in started:
-            process.wait()
-            lines = (folder / f"fates-{worker}").read_text(encoding="utf-8").splitlines()
-            if len(lines) != len(places):
+            started.append((worker, _start(folder, worker, _files(mutants, tests), log=log)))
+        for worker, process in started:
+            if process.wait() not in (0, 5):
                 print((folder / f"output-{worker}").read_text(encoding="utf-8")[-3_000:], file=sys.stderr)
-                sys.exit(f"Worker {worker} ended after {len(lines)} of {len(places)} mutants.")
-            for place, line in zip(places, lines, strict=True):
-                fates[place] = json.loads(line)
-    return fates
+                sys.exit(f"Worker {worker} ended early.")
 
 
 def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
@@ -98,16 +109,15 @@ def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
     return [file for file in files if (CHECKOUT / file).exists()] + ([] if tests else [HISTORIES])
 
 
-def _start(folder: Path, worker: int, files: list[str]) -> "subprocess.Popen[bytes]":
+def _start(folder: Path, worker: int, files: list[str], *, log: Path) -> "subprocess.Popen[bytes]":
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"),
         *("-p", "billing.tests.mutation.worker", "-W", "ignore"),
         f"--mutants={folder / f'mutants-{worker}'}",
-        f"--fates={folder / f'fates-{worker}'}",
+        f"--fates={log.resolve()}",
         *files,
         *("-k", " and ".join(f"not {name}" for name in LEFT_OUT)),
     ]
-    (folder / f"fates-{worker}").touch()
     with (folder / f"output-{worker}").open("wb") as output:
         return subprocess.Popen(command, cwd=CHECKOUT, stdout=output)
 

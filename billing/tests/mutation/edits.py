@@ -38,6 +38,11 @@ class Mutant:
         """Whether the database runs it."""
         return self.path.endswith(".sql")
 
+    @property
+    def place(self) -> str:
+        """What tells it from all others, as long as its file stays as it is."""
+        return f"{self.told()} @{self.edit.start}"
+
     def told(self) -> str:
         """File, line, and what became of which text, on one line."""
         text = self.text

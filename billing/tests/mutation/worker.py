@@ -46,7 +46,7 @@ NOTHING = "select null::bigint as organization_id, '' as subject, '' as detail w
 class Fate:
     """What became of a mutant, and by what."""
 
-    number: int
+    place: str
     outcome: str
     by: str
     seconds: float
@@ -78,8 +78,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
     trials = Trials(session.items, {mutant.path for mutant in mutants if not mutant.is_sql})
     trials.rehearse()
     with session.config.getoption("fates").open("a", encoding="utf-8") as fates:
-        for number, mutant in enumerate(mutants):
-            fates.write(json.dumps(asdict(trials.try_one(number, mutant))) + "\n")
+        for mutant in mutants:
+            fates.write(json.dumps(asdict(trials.try_one(mutant))) + "\n")
             fates.flush()
     return True
 
@@ -171,12 +171,12 @@ class Trials:
 
     # Against a mutant
 
-    def try_one(self, number: int, mutant: Mutant) -> Fate:
+    def try_one(self, mutant: Mutant) -> Fate:
         """Install a mutant, run the tests of its function, and undo it."""
         began = time.monotonic()
         connections.close_all()
         outcome, by = self._try_sql(mutant) if mutant.is_sql else self._try_python(mutant)
-        return Fate(number, outcome, by, round(time.monotonic() - began, 2))
+        return Fate(mutant.place, outcome, by, round(time.monotonic() - began, 2))
 
     def _try_sql(self, mutant: Mutant) -> tuple[str, str]:
         text = mutant.text
