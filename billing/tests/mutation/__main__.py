@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--match", default="", help="only mutants whose line has this pattern in it")
     parser.add_argument("--tests", default="", help="only these test files, by commas, without ending")
+    parser.add_argument("--seconds", type=int, default=120, help="for which a mutant is tried before it has survived")
     parser.add_argument("--log", type=Path, help="where fates are kept; a mutant that stands in it is not tried again")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     options = parser.parse_args(arguments)
@@ -62,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
             log=log,
             workers=options.workers,
             tests=[name for name in options.tests.split(",") if name],
+            seconds=options.seconds,
         )
         known = _read(log)
     fates = [known[mutant.place] for mutant in mutants]
@@ -82,7 +84,7 @@ def _read(log: Path) -> dict[str, dict[str, str]]:
     return {line["place"]: line for line in lines}
 
 
-def run(mutants: list[Mutant], *, log: Path, workers: int, tests: Sequence[str] = ()) -> None:
+def run(mutants: list[Mutant], *, log: Path, workers: int, tests: Sequence[str], seconds: int) -> None:
     """Try the mutants; what becomes of each is added to the log at once, so that a run may be broken off."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as name:
         folder = Path(name)
@@ -91,7 +93,7 @@ def run(mutants: list[Mutant], *, log: Path, workers: int, tests: Sequence[str] 
             (folder / f"mutants-{worker}").write_text(
                 "".join(json.dumps(asdict(mutant)) + "\n" for mutant in mutants[worker::workers]), encoding="utf-8"
             )
-            started.append((worker, _start(folder, worker, _files(mutants, tests), log=log)))
+            started.append((worker, _start(folder, worker, _files(mutants, tests), log=log, seconds=seconds)))
         for worker, process in started:
             if process.wait() not in (0, 5):
                 print((folder / f"output-{worker}").read_text(encoding="utf-8")[-3_000:], file=sys.stderr)
@@ -109,12 +111,13 @@ def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
     return [file for file in files if (CHECKOUT / file).exists()] + ([] if tests else [HISTORIES])
 
 
-def _start(folder: Path, worker: int, files: list[str], *, log: Path) -> "subprocess.Popen[bytes]":
+def _start(folder: Path, worker: int, files: list[str], *, log: Path, seconds: int) -> "subprocess.Popen[bytes]":
     command = [
         *(sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:randomly", "-p", "no:cacheprovider"),
         *("-p", "billing.tests.mutation.worker", "-W", "ignore"),
         f"--mutants={folder / f'mutants-{worker}'}",
         f"--fates={log.resolve()}",
+        f"--trial-seconds={seconds}",
         *files,
         *("-k", " and ".join(f"not {name}" for name in LEFT_OUT)),
     ]

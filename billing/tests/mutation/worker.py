@@ -27,7 +27,8 @@ from billing.credits import invariants
 from billing.tests.mutation import catalogue, patching
 from billing.tests.mutation.edits import CHECKOUT, Edit, Mutant
 
-# After this long no further test begins, and the mutant has survived; a test that doesn't end has killed it.
+# After this long, unless told otherwise, no further test begins, and the mutant has survived; a test that doesn't end has
+# killed it.
 TRIAL_SECONDS_MAX = 120
 ENDING_SECONDS_MAX = 120
 STATEMENT_SECONDS_MAX = 20
@@ -57,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mutation")
     group.addoption("--mutants", type=Path, help="mutants, one a line")
     group.addoption("--fates", type=Path, help="what became of them, one a line")
+    group.addoption("--trial-seconds", type=int, default=TRIAL_SECONDS_MAX, help="after these no further test begins")
 
 
 def pytest_configure() -> None:
@@ -75,7 +77,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
         Mutant(path=line["path"], function=line["function"], edit=Edit(**line["edit"]))
         for line in map(json.loads, session.config.getoption("mutants").read_text(encoding="utf-8").splitlines())
     ]
-    trials = Trials(session.items, {mutant.path for mutant in mutants if not mutant.is_sql})
+    python_paths = {mutant.path for mutant in mutants if not mutant.is_sql}
+    trials = Trials(session.items, python_paths, seconds=session.config.getoption("trial_seconds"))
     trials.rehearse()
     with session.config.getoption("fates").open("a", encoding="utf-8") as fates:
         for mutant in mutants:
@@ -87,8 +90,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 class Trials:
     """The tests, what each executes, and what each has killed."""
 
-    def __init__(self, items: list[pytest.Item], python_paths: set[str]) -> None:
+    def __init__(self, items: list[pytest.Item], python_paths: set[str], *, seconds: int) -> None:
         self._items = items
+        self._trial_seconds = seconds
         self._codes: dict[CodeType, tuple[str, str]] = {}
         for path in python_paths:
             for code, name in patching.codes(import_module(patching.module_name(path))).items():
@@ -213,7 +217,7 @@ class Trials:
             os.setpgid(0, 0)
             self._be_the_child(items, install, write_end)
         os.close(write_end)
-        ended = threading.Timer(TRIAL_SECONDS_MAX + ENDING_SECONDS_MAX, lambda: os.killpg(child, signal.SIGKILL))
+        ended = threading.Timer(self._trial_seconds + ENDING_SECONDS_MAX, lambda: os.killpg(child, signal.SIGKILL))
         ended.start()
         with os.fdopen(read_end, encoding="utf-8") as answer:
             told = answer.read()
@@ -239,7 +243,7 @@ class Trials:
         except BaseException as error:  # a module that can't be imported is no mutant
             told = (INVALID, repr(error)[:200], 0)
             items = []
-        ends_at = time.monotonic() + TRIAL_SECONDS_MAX
+        ends_at = time.monotonic() + self._trial_seconds
         for place, item in enumerate(items):
             if time.monotonic() > ends_at:
                 break
