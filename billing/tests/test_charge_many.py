@@ -24,7 +24,7 @@ from billing.models import (
     UnpricedUsage,
     UsageDay,
 )
-from billing.tests.customer import MODEL, Customer, publish_price
+from billing.tests.customer import MODEL, Customer, publish_price, units
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -261,3 +261,12 @@ def test_an_event_that_no_row_could_hold_is_refused_before_it_can_spoil_a_batch(
             usage=Usage(model=event["model"], quantities={event["token_class"]: 1}, key_ref=event["key_ref"]),
         )
     assert refusal.value.field == field
+
+
+def test_usage_of_nothing_has_no_price_either_where_its_model_has_none(customer):
+    customer.give(100)
+    nothing = Event(organization_id=customer.id, key="n", usage=units(0, model="nobody-priced-it"))
+    assert [result.outcome for result in metering.charge_many([nothing, customer.event(0, key="0")])] == [
+        "price_missing",
+        "charged",
+    ]

@@ -27,8 +27,8 @@ from billing.credits import invariants
 from billing.tests.mutation import catalogue, patching
 from billing.tests.mutation.edits import CHECKOUT, Edit, Mutant
 
-# After this long, unless told otherwise, no further test begins, and the mutant has survived; a test that doesn't end has
-# killed it.
+# After this long, unless told otherwise, no further test begins, and the mutant has survived. A test that doesn't end
+# has killed it.
 TRIAL_SECONDS_MAX = 120
 ENDING_SECONDS_MAX = 120
 STATEMENT_SECONDS_MAX = 20
