@@ -136,7 +136,9 @@ def test_readers_know_what_is_left_of_a_burning_lot_before_and_after_its_end(cus
 def test_the_sweep_books_what_is_left_of_lots_that_burned_to_their_end(customer, credits_clock):
     start = customer.now()
     credits_clock.set(start)
-    other = Customer("other")
+    other, concerned_with_none = Customer("other"), Customer("third")
+    live = concerned_with_none.give(100).lot_id
+    concerned_with_none.charge(1, key="a")
     for one in (customer, other):
         one.give(100, expires_at=start + timedelta(minutes=1))
         one.charge(1, key="a")
@@ -146,3 +148,15 @@ def test_the_sweep_books_what_is_left_of_lots_that_burned_to_their_end(customer,
     for one in (customer, other):
         assert one.entries()[-1][0::2] == ("expiry", -90)
         assert (burning(one), list(one.remaining().values())) == ((None, None), [0])
+        assert CreditAccount.objects.get(organization_id=one.id).burning_ends_at is None
+    # It holds no lock on that one.
+    assert burning(concerned_with_none) == (live, 99)
+
+
+def test_a_batch_at_the_instant_of_a_lots_end_spends_nothing_of_it(customer, credits_clock):
+    start = customer.now()
+    credits_clock.set(start)
+    customer.give(100, expires_at=start + timedelta(minutes=1))
+    credits_clock.advance(timedelta(minutes=1))
+    [result] = metering.charge_many([customer.event(1, key="a")])
+    assert (result.outcome, burning(customer)) == ("insufficient", (None, None))
