@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m billing.tests.mutation", description=__doc__)
     parser.add_argument("--files", default="", help="by commas, without ending: charge,capture,money; default: all")
     parser.add_argument("--limit", type=int, help="at most this many mutants of each file, chosen by the seed")
+    parser.add_argument("--per-line", type=int, help="at most this many mutants of each line, chosen by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--match", default="", help="only mutants whose line has this pattern in it")
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     options = parser.parse_args(arguments)
     names = [name for name in options.files.split(",") if name]
-    mutants = catalogue.mutants(names=names, per_file=options.limit, seed=options.seed)
+    mutants = catalogue.mutants(names=names, per_file=options.limit, per_line=options.per_line, seed=options.seed)
     mutants = [mutant for mutant in mutants if re.search(options.match, mutant.told())]
     if options.list:
         print(*(mutant.told() for mutant in mutants), sep="\n")

@@ -14,17 +14,35 @@ PYTHON_NAMES = ("corrections", "expiry", "hot_calls", "invariants", "ledger", "m
 PYTHON_FILES = ("billing/money.py", *(f"billing/credits/{name}.py" for name in PYTHON_NAMES))
 
 
-def mutants(*, names: Sequence[str] = (), per_file: int | None = None, seed: int = 0) -> list[Mutant]:
-    """The mutants of all files, or of those whose names (without ending) are given, at most ``per_file`` of each."""
+def mutants(
+    *, names: Sequence[str] = (), per_file: int | None = None, per_line: int | None = None, seed: int = 0
+) -> list[Mutant]:
+    """The mutants of all files, or of those whose names (without ending) are given; at most so many of a file or line."""
     chosen: list[Mutant] = []
     for path, of_file in groupby(_all(names), key=lambda mutant: mutant.path):
         # Two ways may lead to the same text.
         known = {(mutant.edit.start, mutant.edit.end, mutant.edit.new): mutant for mutant in of_file}
         every = list(known.values())
-        if per_file is not None and len(every) > per_file:
-            every = random.Random(f"{seed} {path}").sample(every, per_file)
+        if per_line is not None:
+            every = [mutant for line in _by_line(path, every) for mutant in _chosen(line, per_line, f"{seed} {path}")]
+        if per_file is not None:
+            every = _chosen(every, per_file, f"{seed} {path}")
         chosen += every
     return chosen
+
+
+def _chosen(every: list[Mutant], count: int, seed: str) -> list[Mutant]:
+    """All of them, or as many as ``count``."""
+    return every if len(every) <= count else random.Random(f"{seed} {every[0].edit.start}").sample(every, count)
+
+
+def _by_line(path: str, every: list[Mutant]) -> list[list[Mutant]]:
+    """The mutants of a file by the line that they begin in."""
+    text = (CHECKOUT / path).read_text(encoding="utf-8")
+    lines: dict[int, list[Mutant]] = {}
+    for mutant in every:
+        lines.setdefault(text.count("\n", 0, mutant.edit.start), []).append(mutant)
+    return list(lines.values())
 
 
 def _all(names: Sequence[str]) -> Iterator[Mutant]:
