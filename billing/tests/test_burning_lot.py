@@ -160,3 +160,13 @@ def test_a_batch_at_the_instant_of_a_lots_end_spends_nothing_of_it(customer, cre
     credits_clock.advance(timedelta(minutes=1))
     [result] = metering.charge_many([customer.event(1, key="a")])
     assert (result.outcome, burning(customer)) == ("insufficient", (None, None))
+
+
+def test_a_charge_at_the_instant_of_a_lots_end_is_paid_by_the_next_lot(customer, credits_clock):
+    start = customer.now()
+    credits_clock.set(start)
+    ended = customer.give(100, expires_at=start + timedelta(minutes=1)).lot_id
+    live = customer.give(100).lot_id
+    credits_clock.advance(timedelta(minutes=1))
+    customer.charge(1, key="a")
+    assert customer.remaining() == {ended: 100, live: 99}

@@ -17,7 +17,7 @@ PYTHON_FILES = ("billing/money.py", *(f"billing/credits/{name}.py" for name in P
 def mutants(
     *, names: Sequence[str] = (), per_file: int | None = None, per_line: int | None = None, seed: int = 0
 ) -> list[Mutant]:
-    """The mutants of all files, or of those whose names (without ending) are given; at most so many of a file or line."""
+    """The mutants of all files, or of those that are named (without ending); at most so many of each file or line."""
     chosen: list[Mutant] = []
     for path, of_file in groupby(_all(names), key=lambda mutant: mutant.path):
         # Two ways may lead to the same text.
