@@ -139,6 +139,7 @@ def test_the_sweep_books_what_is_left_of_lots_that_burned_to_their_end(customer,
     other, concerned_with_none = Customer("other"), Customer("third")
     live = concerned_with_none.give(100).lot_id
     concerned_with_none.charge(1, key="a")
+    concerned_with_none.charge(2, key="b")
     for one in (customer, other):
         one.give(100, expires_at=start + timedelta(minutes=1))
         one.charge(1, key="a")
@@ -150,7 +151,7 @@ def test_the_sweep_books_what_is_left_of_lots_that_burned_to_their_end(customer,
         assert (burning(one), list(one.remaining().values())) == ((None, None), [0])
         assert CreditAccount.objects.get(organization_id=one.id).burning_ends_at is None
     # It holds no lock on that one.
-    assert burning(concerned_with_none) == (live, 99)
+    assert (burning(concerned_with_none), in_its_row(live)) == ((live, 97), 99)
 
 
 def test_a_batch_at_the_instant_of_a_lots_end_spends_nothing_of_it(customer, credits_clock):
