@@ -171,3 +171,12 @@ def test_a_charge_at_the_instant_of_a_lots_end_is_paid_by_the_next_lot(customer,
     credits_clock.advance(timedelta(minutes=1))
     customer.charge(1, key="a")
     assert customer.remaining() == {ended: 100, live: 99}
+
+
+def test_a_charge_at_the_instant_of_a_holds_lapse_counts_what_comes_back(customer, credits_clock):
+    credits_clock.set(customer.now())
+    customer.give(100)
+    customer.hold(40, key="h", ttl_seconds=60)
+    assert customer.charge(1, key="before").available_nano == 59
+    credits_clock.advance(timedelta(seconds=60))
+    assert customer.charge(1, key="at it").available_nano == 98
