@@ -3,12 +3,15 @@
 from datetime import timedelta
 from uuid import uuid4
 
+import psycopg
 import pytest
+from django.db import connection
 
-from billing.credits import corrections, expiry, ledger, metering, queries, statements
-from billing.models import CreditAccount, CreditLot
+from billing.credits import corrections, expiry, ledger, metering, prices, queries, statements
+from billing.credits.metering import Usage
+from billing.models import CreditAccount, CreditLot, UsageDay
 from billing.tests import staff
-from billing.tests.customer import Customer
+from billing.tests.customer import PRICED_SINCE, Customer
 
 pytestmark = pytest.mark.django_db
 
@@ -180,3 +183,34 @@ def test_a_charge_at_the_instant_of_a_holds_lapse_counts_what_comes_back(custome
     assert customer.charge(1, key="before").available_nano == 59
     credits_clock.advance(timedelta(seconds=60))
     assert customer.charge(1, key="at it").available_nano == 98
+
+
+def test_the_day_adds_up_every_usual_class_of_charges_that_burn_one_lot(customer):
+    prices.publish(
+        prices=prices.ModelPrices(
+            slug="cached", name="cached",
+            prices_nano_per_million={"input": 10**6, "output": 10**6, "cache_write": 10**6, "cache_read": 10**6},
+        ),
+        effective_at=PRICED_SINCE,
+    )  # fmt: skip
+    customer.give(10**6)
+    used = Usage(model="cached", quantities={"input": 1, "output": 20, "cache_write": 300, "cache_read": 4_000})
+    for key in ("a", "b", "c"):
+        metering.charge(organization_id=customer.id, key=key, usage=used)
+    day = UsageDay.objects.get(organization_id=customer.id)
+    assert (day.requests, day.amount_nano, day.input_units, day.output_units) == (3, 12_963, 3, 60)
+    assert (day.cache_write_units, day.cache_read_units) == (900, 12_000)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_usage_of_one_organization_does_not_wait_for_another_one(customer, role_address):
+    customer.give(100)
+    customer.charge(1, key="a")
+    other = Customer("other")
+    other.give(100)
+    with psycopg.connect(role_address("console_app")) as busy:
+        busy.execute("select * from credits_lock(%s)", [other.id])
+        with connection.cursor() as cursor:
+            cursor.execute("set lock_timeout = '2s'")
+        assert customer.report(1, key="b").outcome == "charged"
+    connection.close()

@@ -556,6 +556,8 @@ def test_case_100_usage_that_was_settled_is_not_charged_when_the_gateway_sends_i
     settle(usage, actor)
     publish_price("unheard-of", effective_at=customer.now() - timedelta(seconds=1))
     again = Usage(model="unheard-of", quantities={"input": 1_000, "output": 10}, key_ref="key_12")
+    # A lot burns, so that nothing but the settlement is unusual.
+    assert customer.charge(1, key="a").outcome == "charged"
     before = customer.footprint()
     assert metering.report_usage(organization_id=customer.id, key="late", usage=again).outcome == "conflict"
     batch = [metering.Event(customer.id, "late", again, operation="usage")]
