@@ -8,6 +8,7 @@ import multiprocessing
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -70,6 +71,26 @@ def wait_until_blocked(observer: "psycopg.Connection[Any]", *, by: int) -> None:
         if row is not None and row[0]:
             return
     pytest.fail("nobody waits")
+
+
+@contextmanager
+def a_charge_behind(
+    blocker: "psycopg.Connection[Any]", customer: Customer, count: int, *, key: str, observer: "psycopg.Connection[Any]"
+) -> Iterator[list[str]]:
+    """A charge that waits for what the blocker has locked, while the block runs; it has its outcome afterwards."""
+    outcome: list[str] = []
+
+    def charge() -> None:
+        try:
+            outcome.append(str(customer.charge(count, key=key).outcome))
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=charge)
+    thread.start()
+    wait_until_blocked(observer, by=blocker.info.backend_pid)
+    yield outcome
+    thread.join()
 
 
 # The sale of 3,000
@@ -204,12 +225,8 @@ def test_a_charge_whose_key_a_batch_brings_at_the_same_moment_is_told_what_the_b
                "key_ref": "", "quantities": {"input": 5}}]  # fmt: skip
     with psycopg.connect(role_address("console_app")) as batch:
         batch.execute("select * from credits_charge_many(%s)", [Jsonb(events)])
-        waiting: list[str] = []
-        thread = threading.Thread(target=lambda: waiting.append(_charge_and_close(customer, 5, "both")))
-        thread.start()
-        wait_until_blocked(superuser_connection, by=batch.info.backend_pid)
-        batch.commit()
-        thread.join()
+        with a_charge_behind(batch, customer, 5, key="both", observer=superuser_connection) as waiting:
+            batch.commit()
     assert waiting == ["replayed"]
     assert Charge.objects.filter(idempotency_key="both").count() == 1
     assert customer.summary().available_nano == 94
@@ -225,12 +242,8 @@ def test_case_002_a_charge_that_waited_sees_lots_as_they_are_after_the_wait(
             "select * from credits_charge(%s, 'charge', 'first', %s, 'api', '', '{\"input\": 10}', null)",
             [customer.id, MODEL],
         )
-        waiting: list[str] = []
-        thread = threading.Thread(target=lambda: waiting.append(_charge_and_close(customer, 10, "second")))
-        thread.start()
-        wait_until_blocked(superuser_connection, by=first.info.backend_pid)
-        first.commit()
-        thread.join()
+        with a_charge_behind(first, customer, 10, key="second", observer=superuser_connection) as waiting:
+            first.commit()
     assert waiting == ["insufficient"]
     assert customer.summary().available_nano == 3
 
@@ -244,13 +257,9 @@ def test_case_064_a_lot_that_ends_while_a_charge_waits_is_not_used(
     customer.give(10, expires_at=end)
     with psycopg.connect(role_address("console_app")) as first:
         first.execute("select * from credits_lock(%s)", [customer.id])
-        waiting: list[str] = []
-        thread = threading.Thread(target=lambda: waiting.append(_charge_and_close(customer, 10, "second")))
-        thread.start()
-        wait_until_blocked(superuser_connection, by=first.info.backend_pid)
-        credits_clock.set(end)
-        first.commit()
-        thread.join()
+        with a_charge_behind(first, customer, 10, key="second", observer=superuser_connection) as waiting:
+            credits_clock.set(end)
+            first.commit()
     assert waiting == ["insufficient"]
 
 
@@ -261,21 +270,10 @@ def test_case_064_a_burning_lot_that_ends_while_a_charge_waits_is_not_used(
     customer.charge(1, key="the lot burns")
     with psycopg.connect(role_address("console_app")) as first:
         first.execute("select * from credits_lock(%s)", [customer.id])
-        waiting: list[str] = []
-        thread = threading.Thread(target=lambda: waiting.append(_charge_and_close(customer, 5, "second")))
-        thread.start()
-        wait_until_blocked(superuser_connection, by=first.info.backend_pid)
-        first.execute("select pg_sleep(2)")
-        first.commit()
-        thread.join()
+        with a_charge_behind(first, customer, 5, key="second", observer=superuser_connection) as waiting:
+            first.execute("select pg_sleep(2)")
+            first.commit()
     assert waiting == ["insufficient"]
-
-
-def _charge_and_close(customer: Customer, count: int, key: str) -> str:
-    try:
-        return str(customer.charge(count, key=key).outcome)
-    finally:
-        connections.close_all()
 
 
 def test_case_008_a_purchase_that_completes_while_charges_run_is_not_lost(customer):
@@ -310,14 +308,55 @@ def test_case_016_a_client_that_dies_while_it_holds_the_lock_blocks_nobody(
     customer.give(100)
     dying = psycopg.connect(role_address("console_app"))
     dying.execute("select * from credits_lock(%s)", [customer.id])
-    waiting: list[str] = []
-    thread = threading.Thread(target=lambda: waiting.append(_charge_and_close(customer, 1, "a")))
-    thread.start()
-    wait_until_blocked(superuser_connection, by=dying.info.backend_pid)
-    superuser_connection.execute("select pg_terminate_backend(%s)", [dying.info.backend_pid])
-    thread.join()
+    with a_charge_behind(dying, customer, 1, key="a", observer=superuser_connection) as waiting:
+        superuser_connection.execute("select pg_terminate_backend(%s)", [dying.info.backend_pid])
     dying.close()
     assert waiting == ["charged"]
+
+
+# The burning lot
+
+
+def test_a_lot_that_is_put_back_and_taken_up_in_one_statement_keeps_its_remainder(customer, superuser_connection):
+    customer.give(100)
+    customer.charge(1, key="its row says 99")
+    customer.charge(2, key="the account says 97")
+    row = superuser_connection.execute(
+        "select (credits__take_up(credits__put_back(a), now())).burning_remaining_nano from billing_creditaccount a"
+    ).fetchone()
+    assert row == (97,)
+
+
+# What is left of the lots, read as pages read it; and in two statements, as nobody may.
+LEFT = "select sum(remaining_nano) from credits_lots(%(of)s)"
+ON_THE_ACCOUNT = "select unreserved_nano from billing_creditaccount where organization_id = %(of)s"
+
+
+def test_who_reads_lots_while_others_charge_never_sees_one_in_two_states(customer, role_address):
+    customer.give(10**6)
+    customer.charge(1, key="the lot burns")
+    of = {"of": customer.id}
+    torn = {"one statement": 0, "two statements": 0}
+
+    def act(client: int) -> None:
+        if client:
+            for number in range(150):
+                customer.charge(1, key=f"{client}-{number}")
+                customer.void(customer.hold(5, key=f"{client}-{number}"))
+                if number % 10 == 0:
+                    customer.give(1)
+            return
+        with psycopg.connect(role_address("console_app"), autocommit=True) as reader:
+            for _ in range(1_000):
+                [(left, unreserved)] = reader.execute(f"select ({LEFT}), ({ON_THE_ACCOUNT})", of).fetchall()
+                torn["one statement"] += left != unreserved
+                [(left,)] = reader.execute(LEFT, of).fetchall()
+                [(unreserved,)] = reader.execute(ON_THE_ACCOUNT, of).fetchall()
+                torn["two statements"] += left != unreserved
+
+    at_once(act, clients=4)
+    assert torn["two statements"], "nobody changed anything meanwhile: the count of nothing proves nothing"
+    assert torn["one statement"] == 0
 
 
 # Same key, same hold, same time

@@ -12,9 +12,12 @@ $$;
 -- The lot that usual charges burn has its remainder in the account's row, and nowhere else: what its own row says is as
 -- old as the moment it was taken up. Operations that go by lots begin with credits__put_back; who only reads, reads
 -- credits_lots.
+--
+-- Not stable, though it only reads: a stable function sees what its caller's statement saw, and so would miss a remainder
+-- that the same statement has put back.
 create function public.credits__take_up(a public.billing_creditaccount, p_at timestamptz)
 returns public.billing_creditaccount
-language plpgsql stable as $$
+language plpgsql as $$
 begin
   select id, remaining_nano, expires_at into a.burning_lot_id, a.burning_remaining_nano, a.burning_ends_at
   from public.credits__open_lots(a.organization_id) limit 1;
