@@ -34,6 +34,16 @@ BEGIN
     IF to_regclass('public.accounts_auditevent') IS NOT NULL THEN
         REVOKE UPDATE, DELETE, TRUNCATE ON accounts_auditevent FROM console_app;
     END IF;
+
+    -- Receipts and credit notes are kept as they were issued; only the trigger that numbers them counts.
+    FOREACH name IN ARRAY ARRAY['billing_receipt', 'billing_creditnote'] LOOP
+        IF to_regclass('public.' || name) IS NOT NULL THEN
+            EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON %I FROM console_app', name);
+        END IF;
+    END LOOP;
+    IF to_regclass('public.billing_documentcounter') IS NOT NULL THEN
+        REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON billing_documentcounter FROM console_app;
+    END IF;
     IF to_regclass('public.django_migrations') IS NOT NULL THEN
         REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON django_migrations FROM console_app;
     END IF;

@@ -41,6 +41,14 @@ SITE_URL: str = env.str("SITE_URL", default="http://localhost:8000").rstrip("/")
 GATE_URL: str = env.str("GATE_URL", default="http://localhost:8001").rstrip("/")
 PLATFORM_NAME: str = env.str("PLATFORM_NAME", default="Example Platform")
 
+# Who sells the credits, as receipts and credit notes print it. The address has one line for each part between "|".
+SELLER_NAME: str = env.str("SELLER_NAME", default="").strip()
+SELLER_ADDRESS: str = "\n".join(
+    line.strip() for line in env.str("SELLER_ADDRESS", default="").split("|") if line.strip()
+)
+SELLER_TAX_ID: str = env.str("SELLER_TAX_ID", default="").strip()
+SELLER_EMAIL: str = env.str("SELLER_EMAIL", default="").strip()
+
 # A folder here means the demo: mails become files in it, and a mailbox page shows them to anyone who can reach it.
 DEMO_FOLDER: str = env.str("DEMO_FOLDER", default="")
 

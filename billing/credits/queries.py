@@ -270,6 +270,18 @@ def recent_cost_nano(*, organization_id: int, at: datetime, days: int) -> int:
     return int(newer_nano + oldest_nano * seconds_left // DAY_SECONDS)
 
 
+def debt_paid_by_grant_nano(*, organization_id: int, lot_id: int) -> int:
+    """How much of a lot paid debt in the moment in which it was granted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select coalesce(-sum(amount_nano), 0)::bigint from billing_ledgerentry where organization_id = %s"
+            " and lot_id = %s and kind = 'debt_payment' and cause_kind = 'lot' and cause_id = lot_id",
+            [organization_id, lot_id],
+        )
+        (paid_nano,) = cursor.fetchone()
+    return int(paid_nano)
+
+
 def _days(organization_id: int, start: datetime, end: datetime) -> dict[str, Any]:
     last = (end - timedelta(microseconds=1)).astimezone(UTC).date()
     return {"organization_id": organization_id, "first": start.astimezone(UTC).date(), "last": last}

@@ -1,11 +1,13 @@
 from .auto_reload import AutoReload, AutoReloadConsent
 from .billing_accounts import BillingAccount
+from .billing_details import BillingDetails
 from .corrections import DebitAdjustment, Reversal, TakeBack
 from .credit_events import CreditEvent
 from .ledger import Charge, CreditAccount, CreditLot, Hold, LedgerEntry
 from .payment_methods import CardSetup, PaymentMethod, StripeCustomer
 from .prices import Price, PricedModel, PriceVersion, Surface, TokenClass
 from .purchases import Purchase
+from .receipts import CreditNote, DocumentCounter, Receipt
 from .stripe_events import StripeEvent
 from .usage import UnpricedUsage, UsageDay
 
@@ -13,12 +15,15 @@ __all__ = [
     "AutoReload",
     "AutoReloadConsent",
     "BillingAccount",
+    "BillingDetails",
     "CardSetup",
     "Charge",
     "CreditAccount",
     "CreditEvent",
     "CreditLot",
+    "CreditNote",
     "DebitAdjustment",
+    "DocumentCounter",
     "Hold",
     "LedgerEntry",
     "PaymentMethod",
@@ -26,6 +31,7 @@ __all__ = [
     "PriceVersion",
     "PricedModel",
     "Purchase",
+    "Receipt",
     "Reversal",
     "StripeCustomer",
     "StripeEvent",

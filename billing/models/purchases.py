@@ -37,6 +37,13 @@ class Purchase(models.Model):
     actor = models.ForeignKey("accounts.User", models.PROTECT, null=True, related_name="+")
     terms_version = models.CharField(max_length=32, help_text="The Credit Terms or reload consent that was accepted.")
     terms_accepted_at = models.DateTimeField()
+    reference = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The customer's own, such as a PO number. Printed on the receipt.",
+    )
     payment_intent_id = models.CharField(max_length=255, unique=True, null=True)
     failure_code = models.CharField(max_length=64, blank=True, default="")
     decline_code = models.CharField(max_length=64, blank=True, default="")

@@ -22,7 +22,7 @@ from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.models import AutoReload, CreditAccount, CreditLot, Purchase, StripeCustomer
 from billing.money import dollars_text, nano_from_cents
-from billing.payments import declines, payment_methods, reload_line, stripe_gateway
+from billing.payments import declines, payment_methods, receipts, reload_line, stripe_gateway
 from billing.payments.stripe_gateway import IntentFacts
 from billing.terms import CREDIT_TERMS
 
@@ -387,6 +387,8 @@ def _grant(purchase: Purchase) -> None:
     _record(purchase, "purchase.paid")
     reload_line.note_paid(organization_id=purchase.organization_id)
     reload_line.review(organization_id=purchase.organization_id)
+    # Late, because the counter of receipts is locked from here to the end of the transaction.
+    receipts.issue(purchase=purchase, at=granted.effective_at)
     if is_reload:
         emails.reload_paid(purchase=purchase, expires_at=granted.expires_at)
     else:

@@ -326,6 +326,7 @@ UNKNOWABLE = {
     "billing_purchase.state": "failed or canceled: nothing was granted either way; Stripe knows",
     "billing_purchase.kind": "of a purchase that failed: it has no lot of the kind",
     "billing_purchase.sent_by": "the name of a process",
+    "billing_purchase.reference": "the customer's own word; the receipt has it too",
     "billing_purchase.failure_code": "Stripe's words",
     "billing_purchase.decline_code": "Stripe's words",
     "billing_priceversion.actor_id": "the audit has it",
