@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import OuterRef, QuerySet
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
-from accounts.models import Organization, Role, User
+from accounts.models import Membership, Organization, Role, User
 from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
@@ -24,7 +25,9 @@ _PATHS = {
     "buy": "billing:buy",
     "card": "billing:card",
     "auto_reload": "billing:auto_reload",
+    "usage_confirmation": "billing:auto_reload_usage",
 }
+_ROLES = (Role.ADMIN, Role.BILLING)
 
 
 def purchase_paid(*, purchase: Purchase, expires_at: datetime) -> None:
@@ -32,9 +35,17 @@ def purchase_paid(*, purchase: Purchase, expires_at: datetime) -> None:
     _send("purchase_paid", purchase, {"expires": _day(expires_at, purchase.organization)})
 
 
-def reload_paid(*, purchase: Purchase, expires_at: datetime) -> None:
-    """The receipt of a reload."""
-    _send("reload_paid", purchase, {"expires": _day(expires_at, purchase.organization)})
+def reload_paid(
+    *, purchase: Purchase, expires_at: datetime, used_up_cap_cents: int | None = None, until: datetime
+) -> None:
+    """The receipt of a reload. ``used_up_cap_cents`` is the monthly limit, where this one used it up ``until`` then."""
+    context = {
+        "expires": _day(expires_at, purchase.organization),
+        "is_last": used_up_cap_cents is not None,
+        "monthly_cap": dollars_text(used_up_cap_cents or 0),
+        "until": _moment(until, purchase.organization),
+    }
+    _send("reload_paid", purchase, context)
 
 
 def reload_declined(*, purchase: Purchase, reload: AutoReload, reason: str) -> None:
@@ -45,6 +56,7 @@ def reload_declined(*, purchase: Purchase, reload: AutoReload, reason: str) -> N
     context = {
         "reason": reason,
         "is_paused": bool(reload.suspension),
+        "is_disputed": reload.suspension == AutoReload.Suspension.DISPUTED,
         "is_customer_missing": purchase.state == Purchase.State.CANCELED,
         "declines": reload.declines,
         "next_attempt": _moment(reload.next_attempt_at, purchase.organization) if reload.next_attempt_at else "",
@@ -57,6 +69,30 @@ def reload_declined(*, purchase: Purchase, reload: AutoReload, reason: str) -> N
 def reload_needs_customer(*, purchase: Purchase) -> None:
     """The bank wants to ask the customer about a reload: a link to the page where that happens."""
     _send("reload_needs_customer", purchase, {})
+
+
+def reload_braked(*, reload: AutoReload, times: str, at: datetime) -> None:
+    """The brake has paused auto-reload: usage is ``times`` the usual day, and somebody has to confirm it."""
+    context = {
+        "times": times,
+        "used": credit_text(reload.brake_used_nano or 0, is_owed=True).main,
+        "usual": credit_text(reload.brake_usual_nano or 0, is_owed=True).main,
+    }
+    _send_about_reload("reload_braked", reload, context, at=at, key=f"{at:%Y%m%d%H%M%S%f}")
+
+
+def reload_capped(*, reload: AutoReload, until: datetime, at: datetime) -> None:
+    """A reload that was due was skipped because of the monthly limit. Once in a month, however often it is asked for.
+
+    ``until`` is when the limit begins anew.
+    """
+    context = {"until": _moment(until, reload.organization), "month": f"{until - timedelta(days=1):%B}"}
+    _send_about_reload("reload_capped", reload, context, at=at, key=f"{at.astimezone(UTC):%Y-%m}")
+
+
+def reload_disputed(*, reload: AutoReload, at: datetime) -> None:
+    """A disputed charge has paused auto-reload."""
+    _send_about_reload("reload_disputed", reload, {}, at=at, key=f"{at:%Y%m%d%H%M%S%f}")
 
 
 def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
@@ -76,8 +112,7 @@ def credit_exhausted(
 ) -> None:
     """Credit has run out: what has stopped, what to do, and what auto-reload does meanwhile.
 
-    ``reload_state`` is ``charging``, ``armed``, ``backing_off`` (until ``next_attempt_at``), ``needs_customer``,
-    ``capped``, ``suspended``, ``no_card`` or ``off``.
+    ``reload_state`` is a :class:`~billing.models.ReloadState`; ``next_attempt_at`` is when it goes on by itself.
     """
     summary = queries.summary(organization_id=organization.pk)
     context = {
@@ -90,6 +125,28 @@ def credit_exhausted(
         **_spending(organization, at=summary.counted_at, available_nano=summary.available_nano),
     }
     _send_to_all("credit_exhausted", organization, context, key=f"credit-exhausted-{event.pk}")
+
+
+def recipients_of(organization_id: int | OuterRef) -> QuerySet[Membership]:
+    """The memberships that these mails go to, to ask whether there are any."""
+    return Membership.objects.filter(organization_id=organization_id, role__in=_ROLES, user__is_active=True)
+
+
+def _send_about_reload(template: str, reload: AutoReload, more: Mapping[str, Any], *, at: datetime, key: str) -> None:
+    """A mail about auto-reload that no purchase is behind."""
+    organization = reload.organization
+    summary = queries.summary(organization_id=organization.pk)
+    context = {
+        "moment": _moment(at, organization),
+        "available": credit_text(max(summary.available_nano, 0)).main,
+        "is_blocked": summary.is_blocked,
+        "minimum": dollars_text(reload.minimum_cents),
+        "target": dollars_text(reload.target_cents),
+        "monthly_cap": dollars_text(reload.monthly_cap_cents),
+        **_spending(organization, at=summary.counted_at, available_nano=summary.available_nano),
+        **more,
+    }
+    _send_to_all(template, organization, context, key=f"{template.replace('_', '-')}-{organization.pk}-{key}")
 
 
 def _send(template: str, purchase: Purchase, more: Mapping[str, Any]) -> None:
@@ -140,7 +197,7 @@ def _send_to_all(template: str, organization: Organization, context: Mapping[str
 
 
 def _recipients(organization: Organization) -> list[User]:
-    return [m.user for m in members_of(organization=organization) if m.role in (Role.ADMIN, Role.BILLING)]
+    return [m.user for m in members_of(organization=organization) if m.role in _ROLES]
 
 
 def _url(name: str, **kwargs: Any) -> str:

@@ -177,6 +177,44 @@ class AutoReloadForm(forms.Form):
         return bool(self.cleaned_data["consent_for"] == self.consent_key)
 
 
+class ShownTextForm(forms.Form):
+    """Agreeing to a sentence: the sentence that was on the page comes back, so that nobody agrees to another one."""
+
+    shown_text = forms.CharField(
+        max_length=2_000,
+        strip=False,
+        widget=forms.HiddenInput,
+        error_messages={"required": "This page was out of date. Please read the sentence once more."},
+    )
+
+
+class UsageConfirmationForm(forms.Form):
+    """Confirming unusual usage, for a day or for a week, each with the sentence that was on the page."""
+
+    allowance = forms.TypedChoiceField(
+        choices=[(1, "24 hours"), (7, "7 days")],
+        coerce=int,
+        error_messages={
+            "required": "Choose for how long.",
+            "invalid_choice": "Choose for how long.",
+        },
+    )
+    shown_1 = forms.CharField(required=False, max_length=2_000, strip=False)
+    shown_7 = forms.CharField(required=False, max_length=2_000, strip=False)
+
+    @property
+    def days(self) -> int:
+        """For how many days; one before anything valid was sent."""
+        days: int = getattr(self, "cleaned_data", {}).get("allowance") or 1
+        return days
+
+    @property
+    def shown_text(self) -> str:
+        """The sentence beside the chosen time."""
+        text: str = self.cleaned_data[f"shown_{self.days}"]
+        return text
+
+
 class CardForm(forms.Form):
     """The end of the card form: the SetupIntent that the browser has confirmed with the payment processor."""
 

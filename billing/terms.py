@@ -5,7 +5,7 @@ A changed text gets a new version. What somebody agreed to earlier keeps its own
 
 from dataclasses import dataclass
 
-from billing.money import dollars_text
+from billing.money import credit_text, dollars_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,15 @@ CARD_CONSENT = Terms(
 )
 
 RELOAD_CONSENT = Terms(
-    version="2026-09-01",
+    version="2026-11-25",
     title="Auto-reload",
     paragraphs=(
         "Auto-reload buys credits with the saved card, without asking again, whenever credit falls below the "
         "line that you set. A request that is refused for lack of credits counts as below the line too.",
         "It charges what is missing to the amount that you reload to, at most five times in 24 hours, and never "
         "more in a calendar month (UTC) than the monthly limit that you set.",
-        "After declined charges it pauses and tells you. You can switch it off at any time, with effect at "
+        "When usage is far above the usual it pauses and asks you first. After declined charges, and after a "
+        "dispute, it pauses and tells you. You can switch it off at any time, with effect at "
         "once. Credits bought by auto-reload fall under the Credit Terms: they expire after one year and are "
         "not refunded.",
     ),
@@ -65,6 +66,25 @@ def reload_sentence(*, minimum_cents: int, target_cents: int, monthly_cap_cents:
     return (
         f"When credit falls below {dollars_text(minimum_cents)}, or a request is refused for lack of credits, "
         f"charge {card} to bring it back to {dollars_text(target_cents)}: at most five times in 24 hours and at "
-        f"most {dollars_text(monthly_cap_cents)} in a calendar month (UTC), until I switch it off. Credits "
-        "expire after one year and are not refunded."
+        f"most {dollars_text(monthly_cap_cents)} in a calendar month (UTC), until I switch it off. When usage is far "
+        "above the usual, ask me first. Credits expire after one year and are not refunded."
+    )
+
+
+def usage_confirmation(
+    *,
+    used_nano: int,
+    usual_nano: int,
+    times: str,
+    hours: int,
+    minimum_cents: int,
+    target_cents: int,
+    monthly_cap_cents: int,
+) -> str:
+    """What confirming unusually high usage means, in one paragraph. Stored with the confirmation as shown."""
+    return (
+        f"Usage of 24 hours cost {credit_text(used_nano, is_owed=True).main}, {times} times the usual day "
+        f"({credit_text(usual_nano, is_owed=True).main}). This usage is wanted. For the next {hours} hours, go on as "
+        f"agreed without asking: below {dollars_text(minimum_cents)}, back to {dollars_text(target_cents)}, at most "
+        f"five times in 24 hours and at most {dollars_text(monthly_cap_cents)} in a calendar month (UTC)."
     )

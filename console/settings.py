@@ -83,6 +83,12 @@ else:
 
 PURCHASE_MINIMUM_CENTS: int = env.int("PURCHASE_MINIMUM_CENTS", default=500)
 PURCHASE_MAXIMUM_CENTS: int = env.int("PURCHASE_MAXIMUM_CENTS", default=1_000_000)
+# How long auto-reload waits after a reload that was paid, whatever happens to the credit meanwhile.
+AUTO_RELOAD_GAP_SECONDS: int = env.int("AUTO_RELOAD_GAP_SECONDS", default=60)
+# Auto-reload pauses and asks when 24 hours of usage cost more than so many times the usual day; 0 is no brake. Usage
+# below the floor never brakes.
+AUTO_RELOAD_BRAKE_FACTOR: int = env.int("AUTO_RELOAD_BRAKE_FACTOR", default=4)
+AUTO_RELOAD_BRAKE_FLOOR_CENTS: int = env.int("AUTO_RELOAD_BRAKE_FLOOR_CENTS", default=2_000)
 # The most that staff can give as promotional credit at once.
 PROMOTIONAL_CREDIT_MAXIMUM_CENTS: int = env.int("PROMOTIONAL_CREDIT_MAXIMUM_CENTS", default=1_000_000)
 # Where the heads of the accounts' chains are kept each night, out of the database's reach.

@@ -252,6 +252,20 @@ def cost_nano(*, organization_id: int, start: datetime, end: datetime) -> int:
     return int(total)
 
 
+def cost_by_day(*, organization_id: int, start: datetime, end: datetime) -> list[int]:
+    """What usage cost on each day (UTC) from the one of ``start`` to the one before that of ``end``, in order.
+
+    Days without usage are left out. The day of ``end`` itself, which is not over, is not among them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select sum(amount_nano - reversed_nano)::bigint from billing_usageday"
+            " where organization_id = %s and day >= %s and day < %s group by day order by day",
+            [organization_id, start.astimezone(UTC).date(), end.astimezone(UTC).date()],
+        )
+        return [nano for (nano,) in cursor.fetchall()]
+
+
 def recent_cost_nano(*, organization_id: int, at: datetime, days: int) -> int:
     """About what usage of the last ``days`` times 24 hours cost: of the oldest day, the part that is within them.
 

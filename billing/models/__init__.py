@@ -1,4 +1,4 @@
-from .auto_reload import AutoReload, AutoReloadConsent
+from .auto_reload import AutoReload, AutoReloadConsent, ReloadState
 from .billing_accounts import BillingAccount
 from .billing_details import BillingDetails
 from .corrections import DebitAdjustment, Reversal, TakeBack
@@ -32,6 +32,7 @@ __all__ = [
     "PricedModel",
     "Purchase",
     "Receipt",
+    "ReloadState",
     "Reversal",
     "StripeCustomer",
     "StripeEvent",

@@ -11,7 +11,7 @@ from datetime import datetime
 from django.db import transaction
 
 from billing import emails
-from billing.models import CreditAccount, CreditEvent
+from billing.models import CreditAccount, CreditEvent, ReloadState
 from billing.payments import auto_reload
 
 EVENTS_AT_ONCE_MAX = 200
@@ -58,13 +58,11 @@ def _tell_exhausted(event: CreditEvent, *, at: datetime) -> None:
     if account.exhausted_at != event.occurred_at or account.state != CreditAccount.State.OPEN:
         return
     status = auto_reload.status(organization=account.organization, at=at)
-    reload_state = status.state
-    if reload_state == "waiting":
-        # Armed, and nothing in flight yet: whether the next attempt comes now, later, or with a refused request.
-        reload_state = "backing_off" if status.next_attempt_at else "charging" if account.low_at else "armed"
+    is_coming = status.state == ReloadState.ARMED and status.is_due
     emails.credit_exhausted(
         event=event,
         organization=account.organization,
-        reload_state=reload_state,
-        next_attempt_at=status.next_attempt_at,
+        # Armed and due, so the attempt comes within seconds; otherwise with the next request that is refused.
+        reload_state=ReloadState.CHARGING if is_coming else status.state,
+        next_attempt_at=status.until,
     )

@@ -22,7 +22,7 @@ from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.models import AutoReload, CreditAccount, CreditLot, Purchase, StripeCustomer
 from billing.money import dollars_text, nano_from_cents
-from billing.payments import declines, payment_methods, receipts, reload_line, stripe_gateway
+from billing.payments import declines, payment_methods, receipts, reload_line, reload_rules, stripe_gateway
 from billing.payments.stripe_gateway import IntentFacts
 from billing.terms import CREDIT_TERMS
 
@@ -387,10 +387,16 @@ def _grant(purchase: Purchase) -> None:
     _record(purchase, "purchase.paid")
     reload_line.note_paid(organization_id=purchase.organization_id)
     reload_line.review(organization_id=purchase.organization_id)
+    used_up_cap_cents = reload_line.used_up_cap_cents(organization_id=purchase.organization_id, at=granted.effective_at)
     # Late, because the counter of receipts is locked from here to the end of the transaction.
     receipts.issue(purchase=purchase, at=granted.effective_at)
     if is_reload:
-        emails.reload_paid(purchase=purchase, expires_at=granted.expires_at)
+        emails.reload_paid(
+            purchase=purchase,
+            expires_at=granted.expires_at,
+            used_up_cap_cents=used_up_cap_cents,
+            until=reload_rules.month_end(granted.effective_at),
+        )
     else:
         emails.purchase_paid(purchase=purchase, expires_at=granted.expires_at)
 
@@ -441,13 +447,13 @@ def _end_declined(purchase: Purchase, *, is_hard: bool, failure_code: str, at: d
     _end(purchase, Purchase.State(purchase.state), failure_code=failure_code, at=at)
     reason = declines.reason(decline_code=purchase.decline_code, failure_code=failure_code)
     emails.reload_declined(purchase=purchase, reload=reload, reason=reason)
-    if reload.suspension:
+    if reload.suspension == AutoReload.Suspension.DECLINED:
         audit.record(
             organization=purchase.organization,
             actor=None,
             action="auto_reload.suspended",
             target=f"purchase:{purchase.pk}",
-            after={"declines": reload.declines},
+            after={"suspension": str(reload.suspension), "declines": reload.declines},
         )
 
 

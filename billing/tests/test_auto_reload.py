@@ -5,13 +5,13 @@ from functools import partial
 
 import pytest
 
-from accounts.models import AuditEvent, Membership
+from accounts.models import AuditEvent, Membership, OutboxMessage
 from accounts.permissions import Role
 from billing.credits import metering
 from billing.errors import Refused
 from billing.models import AutoReload, AutoReloadConsent, Purchase, StripeCustomer
 from billing.money import nano_from_cents
-from billing.payments import auto_reload, declines, purchases, reconciliation, stripe_gateway
+from billing.payments import auto_reload, declines, purchases, reconciliation, reload_rules, stripe_gateway
 from billing.payments.payment_methods import CardForm
 from billing.terms import RELOAD_CONSENT
 from billing.tests.buyer import (
@@ -33,6 +33,13 @@ PAYMENTS = "/v1/payment_intents"
 def low(buyer):
     """An organization with a card and auto-reload $5 -> $20 that has just fallen to $4."""
     return make_low(buyer)
+
+
+@pytest.fixture
+def no_gap(settings):
+    """Reloads may follow each other at once, and usage is never too much: for tests of other limits."""
+    settings.AUTO_RELOAD_GAP_SECONDS = 0
+    settings.AUTO_RELOAD_BRAKE_FACTOR = 0
 
 
 def make_low(buyer, card=VISA, **numbers):
@@ -77,7 +84,7 @@ def test_the_line_itself_is_not_below_the_line(buyer):
 def test_a_fraction_of_a_cent_is_rounded_up(buyer):
     reload = AutoReload(minimum_cents=500, target_cents=2_000, monthly_cap_cents=10_000)
     level_nano = nano_from_cents(499) + 1
-    cents = auto_reload.reload_cents(reload=reload, level_nano=level_nano, spent_cents=0, maximum_cents=10**6)
+    cents = reload_rules.reload_cents(reload=reload, level_nano=level_nano, spent_cents=0, maximum_cents=10**6)
     assert level_nano + nano_from_cents(cents) >= nano_from_cents(2_000)
     assert cents == 1_501
 
@@ -93,7 +100,7 @@ def test_case_038_and_039_a_fall_far_below_the_line_is_one_charge_to_the_target(
     assert len(buyer.journal()) == 1
 
 
-def test_case_040_a_reload_above_the_largest_charge_comes_in_parts(buyer, settings):
+def test_case_040_a_reload_above_the_largest_charge_comes_in_parts(buyer, settings, no_gap):
     settings.PURCHASE_MAXIMUM_CENTS = 2_000
     buyer.save_card()
     buyer.fund(600)
@@ -240,7 +247,7 @@ def test_case_050_an_attempt_that_never_arrived_ends_and_makes_way(low):
 # Limits
 
 
-def test_at_most_five_attempts_in_any_24_hours(buyer):
+def test_at_most_five_attempts_in_any_24_hours(buyer, no_gap):
     buyer.save_card()
     buyer.fund(1_000)
     buyer.arm(500, 1_000, 100_000)
@@ -253,12 +260,13 @@ def test_at_most_five_attempts_in_any_24_hours(buyer):
     assert buyer.attempt() is None
     status = status_of(buyer)
     first = Purchase.objects.filter(kind="auto_reload").earliest("id")
-    assert (status.reloads_last_24_hours, status.next_attempt_at) == (5, first.created_at + hours(24))
+    assert (status.state, status.reloads_last_24_hours) == ("cooling_down", 5)
+    assert status.until == first.created_at + hours(24)
     assert buyer.is_due(at=first.created_at + hours(24))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_case_049_cap_and_count_hold_when_many_try_at_once(buyer):
+def test_case_049_cap_and_count_hold_when_many_try_at_once(buyer, no_gap):
     buyer.save_card()
     buyer.fund(1_000)
     buyer.arm(500, 1_000, 1_300)
@@ -271,7 +279,7 @@ def test_case_049_cap_and_count_hold_when_many_try_at_once(buyer):
     buyer.assert_stripe_agrees()
 
 
-def test_the_last_reload_of_a_month_shrinks_to_what_the_cap_has_left(buyer):
+def test_the_last_reload_of_a_month_shrinks_to_what_the_cap_has_left(buyer, no_gap):
     buyer.save_card()
     buyer.fund(1_000)
     buyer.arm(500, 2_000, 2_000)
@@ -282,12 +290,13 @@ def test_the_last_reload_of_a_month_shrinks_to_what_the_cap_has_left(buyer):
     assert buyer.attempt().amount_cents == 400
     assert buyer.available_cents == 800
     buyer.spend(400)
+    assert buyer.attempt() is None
     assert not buyer.is_due()
     assert status_of(buyer).state == "capped"
     assert buyer.charged_cents == 2_000
 
 
-def test_a_rest_of_the_cap_that_does_not_lift_credit_to_the_line_is_not_charged(buyer):
+def test_a_rest_of_the_cap_that_does_not_lift_credit_to_the_line_is_not_charged(buyer, no_gap):
     buyer.save_card()
     buyer.fund(1_000)
     buyer.arm(500, 2_000, 2_000)
@@ -320,7 +329,7 @@ def test_a_rest_of_the_cap_that_does_not_lift_credit_to_the_line_is_not_charged(
 def test_how_much_is_charged(level_cents, spent_cents, is_refusal, expected_cents):
     reload = AutoReload(minimum_cents=500, target_cents=2_000, monthly_cap_cents=10_000)
     assert (
-        auto_reload.reload_cents(
+        reload_rules.reload_cents(
             reload=reload,
             level_nano=nano_from_cents(level_cents),
             spent_cents=spent_cents,
@@ -339,8 +348,11 @@ def test_case_065_the_cap_is_of_the_calendar_month_in_utc(buyer, credits_clock):
     buyer.spend(600)
     assert buyer.attempt().amount_cents == 1_600
     buyer.spend(1_600)
+    assert buyer.attempt() is None
     assert not buyer.is_due()
     credits_clock.set(datetime(2026, 12, 1, tzinfo=UTC))
+    assert not buyer.is_due(), "the gap is not over"
+    credits_clock.set(datetime(2026, 12, 1, 0, 1, tzinfo=UTC))
     assert buyer.is_due()
     assert buyer.attempt().amount_cents == 1_600
     assert status_of(buyer).spent_this_month_cents == 1_600
@@ -351,6 +363,147 @@ def test_a_declined_reload_does_not_count_against_the_cap(buyer):
     assert buyer.attempt().state == State.FAILED
     status = status_of(buyer)
     assert (status.spent_this_month_cents, status.reloads_this_month, status.reloads_last_24_hours) == (0, 0, 1)
+
+
+def test_between_two_reloads_there_is_a_gap_and_a_level_below_the_line_fires_after_it(buyer, credits_clock, settings):
+    settings.AUTO_RELOAD_GAP_SECONDS = 60
+    credits_clock.set(datetime(2026, 11, 2, 12, tzinfo=UTC))
+    make_low(buyer)
+    assert buyer.attempt().state == State.SUCCEEDED
+    buyer.spend(1_600)
+    assert buyer.account.low_at is not None
+    for seconds in (0, 30, 29):
+        credits_clock.advance(timedelta(seconds=seconds))
+        assert not buyer.is_due()
+        assert buyer.attempt() is None
+    assert status_of(buyer).until == buyer.now() + timedelta(seconds=1)
+    credits_clock.advance(timedelta(seconds=1))
+    assert buyer.is_due(), "the sweep finds it, without any more use"
+    assert buyer.attempt().state == State.SUCCEEDED
+    assert len(buyer.journal("succeeded")) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_gap_holds_when_many_try_at_once(buyer):
+    make_low(buyer)
+    buyer.attempt()
+    buyer.spend(1_600)
+    at_once([buyer.attempt] * 8)
+    assert len(buyer.journal()) == 1
+
+
+def test_a_skipped_reload_is_said_once_a_month(buyer, credits_clock, no_gap):
+    credits_clock.set(datetime(2026, 11, 2, 12, tzinfo=UTC))
+    make_low(buyer, cap_cents=2_000)
+    buyer.attempt()
+    buyer.spend(1_950)
+    for _ in range(3):
+        assert buyer.attempt() is None
+        credits_clock.advance(hours(1))
+    assert not buyer.is_due(at=buyer.reload.capped_at + timedelta(minutes=59)), "waiting is no busy loop"
+    assert buyer.is_due(at=buyer.reload.capped_at + timedelta(minutes=60))
+    (mail,) = buyer.mails("Auto-reload has reached its limit for November")
+    assert "your limit of $20.00 a month" in mail.body
+    assert "1 Dec 2026" in mail.body
+    assert AuditEvent.objects.filter(action="auto_reload.capped").count() == 1
+    credits_clock.set(datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC))
+    assert buyer.is_due()
+    assert buyer.attempt().amount_cents == 1_950
+    buyer.spend(2_000)
+    assert buyer.attempt() is None
+    assert len(buyer.mails("Auto-reload has reached its limit for December")) == 1
+
+
+def test_a_limit_that_is_used_up_is_said_once_to_everybody_concerned(buyer, no_gap):
+    make_low(buyer, cap_cents=1_600)
+    buyer.attempt()
+    buyer.spend(1_600)
+    assert buyer.is_due()
+    assert buyer.attempt() is None
+    assert not buyer.is_due()
+    rows = OutboxMessage.objects.filter(subject__contains="has reached its limit")
+    assert sorted(mail.recipients[0] for mail in rows) == sorted([buyer.admin.email, buyer.billing.email])
+
+
+def test_a_little_credit_that_makes_the_rest_enough_is_noticed_within_the_hour(buyer, no_gap):
+    make_low(buyer, cap_cents=2_000)
+    buyer.attempt()
+    buyer.spend(1_950)
+    assert buyer.attempt() is None
+    buyer.fund(100)
+    assert buyer.is_due(at=buyer.now() + hours(1))
+    assert buyer.attempt().amount_cents == 400
+
+
+def test_the_last_reload_of_a_month_says_that_it_is_the_last(buyer, no_gap):
+    make_low(buyer, cap_cents=2_000)
+    buyer.attempt()
+    buyer.spend(1_600)
+    buyer.attempt()
+    first, last = buyer.mails("Auto-reload:")
+    assert "used up your limit" not in first.body
+    assert "used up your limit of $20.00 a month" in last.body
+
+
+def test_a_raised_limit_lets_what_is_due_pass_at_once(buyer, no_gap):
+    make_low(buyer, cap_cents=1_600)
+    buyer.attempt()
+    buyer.spend(1_600)
+    assert buyer.attempt() is None
+    buyer.arm(cap_cents=10_000)
+    assert buyer.is_due()
+    assert buyer.attempt().amount_cents == 1_600
+
+
+# What is being paid by hand
+
+
+def being_paid(buyer, amount_cents):
+    """A purchase by hand whose reply was lost: Stripe has charged, and we don't know yet."""
+    buyer.stripe.control.add_fault("cut_after", method="POST", path=PAYMENTS, times=3)
+    purchase = buyer.buy(amount_cents)
+    assert purchase.state == State.PROCESSING
+    return purchase
+
+
+def test_credit_that_is_being_bought_by_hand_is_not_bought_twice(low):
+    purchase = being_paid(low, 2_500)
+    assert low.is_due()
+    assert low.attempt() is None
+    assert low.account.low_at is not None, "it is due until the purchase is known to have succeeded"
+    purchases.settle(
+        purchase_id=purchase.pk, at=low.now(), payment_intent_id=low.journal("succeeded")[0]["payment_intent"]
+    )
+    assert low.attempt() is None
+    assert low.account.low_at is None
+    assert len(low.journal()) == 1
+
+
+def test_what_is_being_bought_counts_towards_the_target(buyer):
+    buyer.save_card()
+    buyer.fund(2_000)
+    buyer.arm(1_000, 5_000, 100_000)
+    buyer.spend(1_800)
+    being_paid(buyer, 500)
+    assert buyer.attempt().amount_cents == 5_000 - 200 - 500
+
+
+def test_a_purchase_by_hand_that_fails_makes_way_for_the_reload(low):
+    low.stripe.control.add_fault("cut_before", method="POST", path=PAYMENTS, times=3)
+    low.buy(2_500)
+    assert low.attempt() is None
+    reconciliation.sweep(at=low.now() + hours(26))
+    assert low.is_due()
+    assert low.attempt().state == State.SUCCEEDED
+
+
+def test_a_purchase_that_the_bank_asks_about_counts_for_as_long_as_people_take_to_answer(buyer, credits_clock):
+    credits_clock.set(datetime(2026, 11, 2, 12, tzinfo=UTC))
+    make_low(buyer, ASKS_ALWAYS)
+    assert buyer.buy(2_500).state == State.REQUIRES_ACTION
+    assert buyer.attempt() is None
+    credits_clock.advance(timedelta(minutes=15))
+    assert buyer.attempt().state == State.NEEDS_CUSTOMER
 
 
 # Declines
@@ -382,7 +535,7 @@ def test_case_043_and_053_three_declines_suspend_and_only_another_card_resumes(b
     assert not buyer.is_due(at=buyer.now() + hours(71))
     credits_clock.advance(hours(72))
     assert buyer.attempt().state == State.FAILED
-    assert status_of(buyer).state == "suspended"
+    assert status_of(buyer).state == "paused_declined"
     assert buyer.account.reload_below_nano is None
     credits_clock.advance(hours(24 * 60))
     buyer.spend(1)
@@ -394,13 +547,13 @@ def test_case_043_and_053_three_declines_suspend_and_only_another_card_resumes(b
     assert AuditEvent.objects.filter(action="auto_reload.suspended").count() == 1
 
     buyer.save_card(DECLINES_WHEN_CHARGED)
-    assert status_of(buyer).state == "suspended"
+    assert status_of(buyer).state == "paused_declined"
     assert not buyer.is_due()
     buyer.arm()
-    assert status_of(buyer).state == "suspended", "saving the form again is no new card"
+    assert status_of(buyer).state == "paused_declined", "saving the form again is no new card"
 
     buyer.save_card(MASTERCARD)
-    assert status_of(buyer).state == "waiting"
+    assert status_of(buyer).state == "armed"
     assert buyer.is_due()
     assert buyer.attempt().state == State.SUCCEEDED
 
@@ -441,7 +594,7 @@ def test_a_purchase_that_succeeds_ends_a_suspension(buyer):
     assert buyer.account.reload_below_nano is None
     buyer.organization.payment_methods.update(stripe_payment_method_id=card_at_stripe(buyer))
     buyer.buy(500)
-    assert status_of(buyer).state == "waiting"
+    assert status_of(buyer).state == "armed"
     assert buyer.account.reload_below_nano == 5 * 10**9
 
 
@@ -456,7 +609,7 @@ def test_a_card_that_stripe_has_lost_suspends_and_says_so(low):
     card = low.organization.payment_methods.get()
     stripe_gateway.detach_card(payment_method_id=card.stripe_payment_method_id)
     assert low.attempt().state == State.FAILED
-    assert status_of(low).state == "suspended"
+    assert status_of(low).state == "paused_declined"
     assert len(low.mails("Auto-reload is paused")) == 1
 
 
@@ -488,6 +641,22 @@ def test_a_lost_request_is_not_sent_again_after_switching_off(low):
     purchase.refresh_from_db()
     assert purchase.state == State.FAILED
     assert not low.journal()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("round_number", range(4))
+def test_case_048_switching_off_and_sending_at_once_is_one_or_the_other(buyer, round_number):
+    make_low(buyer)
+    purchase_id = auto_reload.plan(organization_id=buyer.organization.pk)
+    results = at_once([buyer.disarm, partial(purchases.send, purchase_id=purchase_id, at=buyer.now())])
+    assert not [result for result in results if isinstance(result, BaseException)], results
+    (purchase,) = buyer.purchases
+    assert purchase.state in (State.SUCCEEDED, State.CANCELED)
+    assert len(buyer.journal("succeeded")) == (purchase.state == State.SUCCEEDED)
+    assert purchase.failure_code == ("" if purchase.state == State.SUCCEEDED else purchases.SWITCHED_OFF)
+    assert not buyer.is_due()
+    assert buyer.attempt() is None
+    buyer.assert_stripe_agrees()
 
 
 def test_after_switching_off_nothing_is_charged(low):
@@ -600,7 +769,7 @@ def asked(buyer):
 def test_case_045_a_bank_that_wants_the_customer_is_neither_paid_nor_declined(asked):
     (purchase,) = asked.purchases
     assert purchase.state == State.NEEDS_CUSTOMER
-    assert status_of(asked).state == "needs_customer"
+    assert status_of(asked).state == "needs_you"
     assert asked.reload.declines == 0
     asked.spend(10)
     assert not asked.is_due()
@@ -621,7 +790,7 @@ def test_case_045_the_customer_confirms_on_the_page_and_the_reload_is_paid(asked
     assert purchases.refresh(purchase_id=purchase.pk, at=asked.now()).state == State.SUCCEEDED
     assert asked.available_cents == 2_000
     assert len(asked.journal("succeeded")) == 1
-    assert status_of(asked).state == "waiting"
+    assert status_of(asked).state == "cooling_down"
     asked.assert_stripe_agrees()
 
 

@@ -1,7 +1,7 @@
 """The ledger's events: written with what they tell, handled once, and never heard of before their commit."""
 
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
@@ -20,6 +20,7 @@ from billing.tests.customer import Customer, units
 pytestmark = pytest.mark.django_db
 
 Connection = psycopg.Connection[tuple[object, ...]]
+PAUSED_AT = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def relay(buyer: Buyer) -> list[int]:
@@ -209,7 +210,7 @@ def test_with_auto_reload_armed_the_mail_says_that_a_reload_is_under_way(buyer: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"suspension": "declined"}, "paused, because the card was declined"),
+        ({"suspension": "declined", "suspended_at": PAUSED_AT}, "paused, because the card was declined"),
         ({"is_enabled": False}, "Auto-reload is off"),
     ],
 )
@@ -227,11 +228,11 @@ def test_the_mail_is_true_while_reload_backs_off(buyer: Buyer) -> None:
     buyer.save_card()
     buyer.fund(1_000)
     buyer.arm()
-    AutoReload.objects.update(next_attempt_at=buyer.now() + timedelta(days=1))
+    AutoReload.objects.update(next_attempt_at=buyer.now() + timedelta(days=1), declines=1)
     buyer.spend(1_000)
     relay(buyer)
     body = " ".join(ran_out(buyer)[0].body.split())
-    assert "it waits: it tries again on" in body
+    assert "the card was declined. It tries again on" in body
     assert "under way" not in body
 
 

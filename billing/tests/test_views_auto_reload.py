@@ -56,7 +56,7 @@ def test_saving_with_the_amounts_on_the_page_switches_it_on(pages, buyer):
     )
     assert response.redirect_chain == [(pages.url("overview"), 302)]
     assert "Auto-reload is on." in text_of(response)
-    assert "On, waiting" in text_of(response)
+    assert "Armed" in text_of(response)
     assert "Set by Jonas Weber" in text_of(response)
     assert buyer.reload.minimum_cents == 1_000
 

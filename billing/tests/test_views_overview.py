@@ -122,8 +122,12 @@ def test_out_of_credit_it_says_why_and_what_to_do(pages, buyer):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"suspension": "declined"}, "Auto-reload could not charge Visa ending in 4242 and has paused."),
-        ({"next_attempt_at": timedelta(hours=5)}, "It tries again on"),
+        (
+            {"suspension": "declined", "suspended_at": timedelta(0)},
+            "Auto-reload could not charge Visa ending in 4242 and has paused.",
+        ),
+        ({"next_attempt_at": timedelta(hours=5), "declines": 1}, "It tries again on"),
+        ({"next_attempt_at": timedelta(hours=5)}, "the next one can come on"),
         ({}, "auto-reload has not brought new ones yet"),
     ],
 )
@@ -153,7 +157,7 @@ def test_a_used_up_month_limit_is_named(pages, buyer):
     assert purchase is not None
     buyer.overspend(5_000)
     text = text_of(pages.get())
-    assert "Month limit reached" in text
+    assert "Capped" in text
     assert "reached your limit of $20.00" in text
 
 

@@ -46,6 +46,7 @@ def auto_reload(request: MemberRequest, organization: Organization) -> HttpRespo
             target_cents=target_cents,
             monthly_cap_cents=monthly_cap_cents,
             at=timezone.now(),
+            request=request,
         )
     except Refused as refusal:
         add_refusal(form, refusal)

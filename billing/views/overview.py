@@ -17,7 +17,7 @@ from accounts.permissions import Permission
 from billing.credits import queries
 from billing.credits.queries import EndedLot
 from billing.forms import id_from_text
-from billing.models import PaymentMethod, Purchase
+from billing.models import PaymentMethod, Purchase, ReloadState
 from billing.payments import auto_reload, payment_methods, purchases
 from billing.purse import purse_for
 from billing.views.charts import credit_line
@@ -41,14 +41,29 @@ _BADGES = {
 }
 
 _RELOAD_BADGES = {
-    "off": ("off", "Off"),
-    "waiting": ("ok", "On, waiting"),
-    "charging": ("info", "Charging"),
-    "needs_customer": ("warn", "Needs you"),
-    "suspended": ("bad", "Paused: declined"),
-    "capped": ("warn", "Month limit reached"),
-    "no_card": ("warn", "No card"),
+    ReloadState.OFF: "off",
+    ReloadState.ARMED: "ok",
+    ReloadState.CHARGING: "info",
+    ReloadState.COOLING_DOWN: "info",
+    ReloadState.NEEDS_YOU: "warn",
+    ReloadState.PAUSED_DECLINED: "bad",
+    ReloadState.PAUSED_BRAKE: "warn",
+    ReloadState.PAUSED_DISPUTE: "bad",
+    ReloadState.CAPPED: "warn",
+    ReloadState.NO_CARD: "warn",
+    ReloadState.NO_RECIPIENT: "bad",
+    ReloadState.FROZEN: "bad",
 }
+# States that need somebody, or are worth knowing before the credit is used up.
+_RELOAD_NOTICES = frozenset(
+    {
+        ReloadState.NEEDS_YOU,
+        ReloadState.PAUSED_DECLINED,
+        ReloadState.PAUSED_BRAKE,
+        ReloadState.PAUSED_DISPUTE,
+        ReloadState.CAPPED,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,8 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
         "card_note": card_note(card, at=at) if card else None,
         "reload": reload_status,
         "reload_failure_text": purchases.failure_text(reload_status.last) if reload_status.last else "",
-        "reload_badge": _RELOAD_BADGES[reload_status.state],
+        "reload_badge": (_RELOAD_BADGES[reload_status.state], reload_status.state.label),
+        "has_reload_notice": reload_status.state in _RELOAD_NOTICES,
     }
 
 
