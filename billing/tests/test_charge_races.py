@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CLIENTS = 16
 LOCK_LINE = "for no key update"
 QUEUE = "pg_advisory_xact_lock(p_organization) is not null"
-# The usual charge locks by an UPDATE that looks at the row again after its wait; a query inside it does not.
+# Usual charges and authorizations lock by an UPDATE that looks at the row again after its wait; a query in it doesn't.
 LOCKING_CONDITION = "a.burning_remaining_nano > v_amount"
 NO_QUEUE = {QUEUE: "true"}
 NO_LOCK = {
@@ -174,10 +174,12 @@ def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charge
     customer, copied_ledger, superuser_connection, role_address, guards
 ):
     lines = {name: sql.read(name).count(LOCK_LINE) for name in sql.FILES}
-    # A usual charge of served work locks in its own text, and the sweep the accounts of a batch in one statement.
-    assert {name: count for name, count in lines.items() if count} == {"lock": 2, "charge": 1, "expiry": 1}
+    # Usual charges and captures of served work lock in their own text, and the sweep the accounts of a batch in one
+    # statement.
+    locking = {"lock": 2, "charge": 1, "capture": 1, "expiry": 1}
+    assert {name: count for name, count in lines.items() if count} == locking
     assert sum(sql.read(name).count(QUEUE) for name in sql.FILES) == 1
-    assert sql.read("charge").count(LOCKING_CONDITION) == 1
+    assert [sql.read(name).count(LOCKING_CONDITION) for name in ("charge", "authorize")] == [1, 1]
     customer.give(3_000)
 
     def client(number: int) -> int:

@@ -104,6 +104,24 @@ BUGS = (
         "v_id, v_amount, 0, v_available + v_amount, null, false",
     ),
     PlantedBug(
+        "the usual authorization keeps its hold in what may be spent",
+        "credits_authorize",
+        "unreserved_nano = a.unreserved_nano - v_amount",
+        "unreserved_nano = a.unreserved_nano",
+    ),
+    PlantedBug(
+        "the usual capture gives nothing back",
+        "credits_capture",
+        "unreserved_nano = a.unreserved_nano + h.amount_nano - v_amount",
+        "unreserved_nano = a.unreserved_nano",
+    ),
+    PlantedBug(
+        "the usual capture counts from now instead of its authorization",
+        "credits_capture",
+        "'charge', v_id, null, null, h.authorized_at, v_now, a.unreserved_nano",
+        "'charge', v_id, null, null, v_now, v_now, a.unreserved_nano",
+    ),
+    PlantedBug(
         "credit comes back to a lot that comes first, and the other one burns on",
         "credits__give_back",
         "a := public.credits__put_back(a);",

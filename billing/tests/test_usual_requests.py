@@ -1,0 +1,208 @@
+"""Authorizations and captures that are written in one statement, and those that have to go the long way."""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connections, transaction
+
+from billing.credits import ledger
+from billing.models import Charge, CreditAccount, Hold, LedgerEntry, UsageDay
+from billing.tests.customer import MODEL, Customer
+from billing.tests.test_charge_races import wait_until_blocked
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LONG_WAYS = ("credits__authorize_any", "credits__capture_any")
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@contextmanager
+def no_long_way(owner: Connection) -> Iterator[None]:
+    """Only usual requests can be served inside."""
+    for name in LONG_WAYS:
+        owner.execute(f"alter function public.{name} rename to {name}_hidden")
+    try:
+        yield
+    finally:
+        for name in LONG_WAYS:
+            owner.execute(f"alter function public.{name}_hidden rename to {name}")
+
+
+def written(customer: Customer) -> list[object]:
+    """What requests have left behind, without ids and hashes."""
+    skipped = {"id", "organization_id", "hash", "lot_id", "lot_ids", "cause_id", "hold_id", "fingerprint"}
+    tables = (Hold, Charge, LedgerEntry, UsageDay)
+    rows: list[object] = [
+        (table.__name__, sorted((name, value) for name, value in row.items() if name not in skipped))
+        for table in tables
+        for row in table.objects.filter(organization_id=customer.id).order_by("pk").values()
+    ]
+    account = CreditAccount.objects.get(organization_id=customer.id)
+    left = [account.unreserved_nano, account.held_nano, account.debt_nano, account.burning_remaining_nano]
+    return [*rows, account.last_at, left, list(customer.remaining().values())]
+
+
+def test_a_usual_request_takes_no_long_way(customer, owner_connection):
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    with no_long_way(owner_connection):
+        hold_id = customer.hold(40, key="h")
+        result = customer.capture(hold_id, 40)
+    assert (result.outcome, result.hold_id, result.amount_nano, result.available_nano) == ("charged", hold_id, 40, 59)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_usual_way_writes_what_the_long_way_writes(credits_clock, superuser_connection, customer, seed):
+    chance = random.Random(seed)
+    credits_clock.set(customer.now())
+    other = Customer("long-way")
+    for each in (customer, other):
+        each.give(1_000)
+        each.give(10**6)
+        each.charge(1, key="the lot burns")
+    holds: list[tuple[int, int]] = []
+    for step in range(12):
+        credits_clock.advance(timedelta(seconds=1))
+        if holds and chance.random() < 0.5:
+            usual, long = holds.pop(chance.randrange(len(holds)))
+            count = chance.randrange(0, 60)
+            customer.capture(usual, count, key=f"c{step}")
+            superuser_connection.execute(
+                "select credits__capture_any(%s, %s, %s, jsonb_build_object('input', %s::bigint))",
+                [other.id, long, f"c{step}", count],
+            )
+        else:
+            count = chance.randrange(1, 40)
+            usual = customer.hold(count, key=f"h{step}")
+            row = superuser_connection.execute(
+                "select hold_id from"
+                " credits__authorize_any(%s, %s, %s, 'api', '', jsonb_build_object('input', %s::bigint), 600)",
+                [other.id, f"h{step}", MODEL, count],
+            ).fetchone()
+            assert row is not None
+            holds.append((usual, row[0]))
+        assert written(customer) == written(other), step
+
+
+def test_what_more_than_one_lot_was_taken_from_is_captured_the_long_way(customer, owner_connection):
+    first, second = customer.give(10).lot_id, customer.give(100).lot_id
+    hold_id = customer.hold(30, key="both lots")
+    with no_long_way(owner_connection), pytest.raises(Exception, match="credits__capture_any"):
+        customer.capture(hold_id, 15)
+    customer.capture(hold_id, 15)
+    assert [entry for entry in customer.entries() if entry[0] == "burn"] == [("burn", first, -10), ("burn", second, -5)]
+    assert customer.remaining() == {first: 0, second: 95}
+
+
+def test_a_capture_at_the_instant_of_the_lapse_still_charges_and_a_moment_before_it_is_a_usual_one(
+    customer, credits_clock, owner_connection
+):
+    credits_clock.set(customer.now())
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    before, at_the_end = customer.hold(10, key="a", ttl_seconds=60), customer.hold(10, key="b", ttl_seconds=60)
+    credits_clock.advance(timedelta(seconds=60) - timedelta(microseconds=1))
+    with no_long_way(owner_connection):
+        customer.capture(before, 5)
+    credits_clock.advance(timedelta(microseconds=1))
+    with no_long_way(owner_connection), pytest.raises(Exception, match="credits__capture_any"):
+        customer.capture(at_the_end, 5)
+    result = customer.capture(at_the_end, 5)
+    assert (result.outcome, result.debt_nano, result.available_nano) == ("charged", 0, 89)
+
+
+def test_a_capture_that_lifts_nothing_below_the_line_tells_nobody_and_one_that_crosses_it_does(customer):
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    ledger.set_reload_line(organization_id=customer.id, below_nano=50)
+    assert customer.capture(customer.hold(60, key="a"), 49).is_newly_low is False
+    assert customer.capture(customer.hold(40, key="b"), 1).is_newly_low is True
+    assert CreditAccount.objects.get(organization_id=customer.id).low_cause == "level"
+
+
+def test_a_frozen_account_holds_nothing_more_and_pays_what_was_held(customer):
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    hold_id = customer.hold(40, key="h")
+    with transaction.atomic():
+        ledger.set_state(organization_id=customer.id, state=CreditAccount.State.FROZEN)
+    assert customer.authorize(1, key="later").outcome == "organization_suspended"
+    assert customer.capture(hold_id, 30).outcome == "charged"
+
+
+@pytest.mark.parametrize("bad", [0, 3_601])
+def test_a_hold_of_no_length_is_refused_also_where_all_else_is_usual(customer, bad):
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    with connections["default"].cursor() as cursor, pytest.raises(Exception, match="from 1 second to 60 minutes"):
+        cursor.execute(
+            "select credits_authorize(%s, 'h', %s, 'api', '', '{\"input\": 1}', %s)", [customer.id, MODEL, bad]
+        )
+
+
+def test_a_burning_lot_that_ends_while_an_authorization_waits_is_not_used(customer, role_address, superuser_connection):
+    customer.give(10, expires_at=customer.now() + timedelta(seconds=2))
+    customer.charge(1, key="the lot burns")
+    outcomes: list[str] = []
+
+    def authorize() -> None:
+        try:
+            outcomes.append(str(customer.authorize(5, key="waits").outcome))
+        finally:
+            connections.close_all()
+
+    with psycopg.connect(role_address("console_app")) as first:
+        first.execute("select * from credits_lock(%s)", [customer.id])
+        thread = threading.Thread(target=authorize)
+        thread.start()
+        wait_until_blocked(superuser_connection, by=first.info.backend_pid)
+        first.execute("select pg_sleep(2)")
+        first.commit()
+        thread.join()
+    assert outcomes == ["insufficient"]
+
+
+def test_case_100_a_capture_that_waits_while_staff_charge_its_usage_is_a_conflict(
+    customer, role_address, superuser_connection
+):
+    """Staff don't line up, so a capture must look for their adjustment after its wait."""
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    hold_id = customer.hold(40, key="h")
+    superuser_connection.execute(
+        "insert into billing_unpricedusage (organization_id, operation, idempotency_key, model, token_class, surface,"
+        " key_ref, quantities, started_at, attempts, first_at, last_at)"
+        " values (%s, 'capture', 'c', %s, '', 'api', '', '{\"input\": 5}', now(), 1, now(), now())",
+        [customer.id, MODEL],
+    )
+    outcomes: list[str] = []
+
+    def capture() -> None:
+        try:
+            outcomes.append(str(customer.capture(hold_id, 5, key="c").outcome))
+        finally:
+            connections.close_all()
+
+    with psycopg.connect(role_address("superuser")) as staff:
+        staff.execute("select credits_lock(%s)", [customer.id])
+        thread = threading.Thread(target=capture)
+        thread.start()
+        wait_until_blocked(superuser_connection, by=staff.info.backend_pid)
+        staff.execute(
+            "insert into billing_debitadjustment (organization_id, adjustment_key, amount_nano, debt_nano,"
+            " unpriced_usage_id, label, reason, actor_id, adjusted_at)"
+            " select organization_id, gen_random_uuid(), 5, 0, id, 'late', 'by hand', null, credits_clock()"
+            " from billing_unpricedusage where organization_id = %s",
+            [customer.id],
+        )
+        staff.commit()
+        thread.join()
+    assert outcomes == ["conflict"]
+    assert customer.capture(hold_id, 5, key="another key").outcome == "charged"
