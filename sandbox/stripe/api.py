@@ -68,11 +68,14 @@ class Api:
         """Requests that still run when the state is closed end quietly."""
         self._is_stopped = True
 
-    def own_call(self) -> Call:
-        """A call that the stand-in makes itself, for the control port."""
-        return self._call(
-            Request("POST", "", "", {}, b""), credential="publishable", request_id=new_id("req", length=14)
+    def own_call(self, *, is_from_outside: bool = True) -> Call:
+        """A call that the stand-in makes itself: for the world outside, or for the card holder in the browser."""
+        call = self._call(
+            Request("POST", "", "", {}, b""),
+            credential="secret" if is_from_outside else "publishable",
+            request_id=new_id("req", length=14),
         )
+        return replace(call, is_from_outside=is_from_outside)
 
     def answer(self, request: Request) -> Answer:
         """Answer one request to /v1/."""

@@ -11,6 +11,8 @@ from sandbox.stripe.journal import Journal
 from sandbox.stripe.state import State
 
 Credential = Literal["secret", "publishable"]
+MadeBy = Literal["server", "browser", "outside"]
+"""Who made a money effect: our server, Stripe.js, or the world outside (a bank, a person in Stripe's dashboard)."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,19 @@ class Call:
     base_url: str
     user_agent: str
     client_user_agent: str
+    is_from_outside: bool = False
 
     @property
     def is_from_browser(self) -> bool:
         """Whether a publishable key made the request."""
         return self.credential == "publishable"
+
+    @property
+    def made_by(self) -> MadeBy:
+        """For the journal."""
+        if self.is_from_outside:
+            return "outside"
+        return "browser" if self.is_from_browser else "server"
 
     def emit(self, event_type: str, thing: Fields, *, previous: Fields | None = None) -> None:
         """Record an event about the object as it is now."""

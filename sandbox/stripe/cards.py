@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Authentication = Literal["never", "unless_set_up", "always"]
+Refunding = Literal["pending", "failing"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,11 @@ LIVE_CARD = Decline(
 
 @dataclass(frozen=True)
 class Card:
-    """One test card. `alias` is the id of the ready-made PaymentMethod for servers, such as `pm_card_visa`."""
+    """One test card. `alias` is the id of the ready-made PaymentMethod for servers, such as `pm_card_visa`.
+
+    `dispute` is the status in which a charge of it is disputed at once, `is_warned_of` says that an early fraud warning
+    follows, `refund` how its refunds go: `pending` and later successful, or successful and later `failing`.
+    """
 
     number: str
     alias: str
@@ -103,6 +108,10 @@ class Card:
     setup_decline: Decline | None = None
     charge_decline: Decline | None = None
     authentication: Authentication = "never"
+    dispute: str | None = None
+    dispute_reason: str = "fraudulent"
+    is_warned_of: bool = False
+    refund: Refunding | None = None
 
     @property
     def last4(self) -> str:
@@ -152,7 +161,17 @@ CARDS: tuple[Card, ...] = (
         setup_decline=GENERIC_DECLINE,
         charge_decline=GENERIC_DECLINE,
     ),
-    Card(number="4000000000000259", alias="pm_card_createDispute"),
+    Card(number="4000000000000259", alias="pm_card_createDispute", dispute="needs_response"),
+    Card(
+        number="4000000000002685",
+        alias="pm_card_createDisputeProductNotReceived",
+        dispute="needs_response",
+        dispute_reason="product_not_received",
+    ),
+    Card(number="4000000000001976", alias="pm_card_createDisputeInquiry", dispute="warning_needs_response"),
+    Card(number="4000000000005423", alias="pm_card_createIssuerFraudRecord", is_warned_of=True),
+    Card(number="4000000000007726", alias="pm_card_pendingRefund", refund="pending"),
+    Card(number="4000000000005126", alias="pm_card_refundFail", refund="failing"),
     _refusing("4100000000000019", "pm_card_radarBlock", BLOCKED),
 )
 

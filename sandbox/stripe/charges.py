@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sandbox.stripe import balance
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import Card, Decline
 from sandbox.stripe.errors import Fields, Reply
@@ -14,11 +15,18 @@ def retrieve(call: Call, charge_id: str) -> Reply:
 
 
 def record(
-    call: Call, intent: Fields, method: Fields, card: Card, *, decline: Decline | None, is_authenticated: bool
+    call: Call,
+    intent: Fields,
+    method: Fields,
+    card: Card,
+    *,
+    decline: Decline | None,
+    is_authenticated: bool,
+    is_pending: bool = False,
 ) -> Fields:
-    """Keep a charge. `decline` None means that the money has moved."""
+    """Keep a charge. `decline` None means that the money has moved or, with `is_pending`, that it may yet."""
     charge_id = new_id("ch")
-    is_paid = decline is None
+    is_paid = decline is None and not is_pending
     charge: Fields = {
         "id": charge_id,
         "object": "charge",
@@ -28,7 +36,7 @@ def record(
         "application": None,
         "application_fee": None,
         "application_fee_amount": None,
-        "balance_transaction": new_id("txn") if is_paid else None,
+        "balance_transaction": None,
         "billing_details": method["billing_details"],
         "calculated_statement_descriptor": "STAND-IN",
         "captured": is_paid,
@@ -46,7 +54,7 @@ def record(
         "livemode": False,
         "metadata": dict(intent["metadata"]),
         "on_behalf_of": None,
-        "outcome": _outcome(decline),
+        "outcome": None if is_pending else _outcome(decline),
         "paid": is_paid,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
@@ -57,7 +65,7 @@ def record(
         "radar_options": {},
         "receipt_email": intent["receipt_email"],
         "receipt_number": None,
-        "receipt_url": f"{call.base_url}/receipts/{charge_id}" if is_paid else None,
+        "receipt_url": None,
         "refunded": False,
         "review": None,
         "shipping": None,
@@ -65,13 +73,45 @@ def record(
         "source_transfer": None,
         "statement_descriptor": None,
         "statement_descriptor_suffix": None,
-        "status": "succeeded" if is_paid else "failed",
+        "status": "pending" if is_pending else "succeeded" if is_paid else "failed",
         "transfer_data": None,
         "transfer_group": None,
     }
+    if is_paid:
+        _pay(call, charge)
     call.state.add(charge)
-    call.emit("charge.succeeded" if is_paid else "charge.failed", charge)
+    call.emit(f"charge.{charge['status']}", charge)
     return charge
+
+
+def settle(call: Call, charge: Fields, *, decline: Decline | None) -> Fields:
+    """The bank has made up its mind about a pending charge."""
+    charge |= {
+        "captured": decline is None,
+        "failure_code": None if decline is None else decline.code,
+        "failure_message": None if decline is None else decline.message,
+        "outcome": _outcome(decline),
+        "paid": decline is None,
+        "status": "succeeded" if decline is None else "failed",
+    }
+    if decline is None:
+        charge["amount_captured"] = charge["amount"]
+        _pay(call, charge)
+    call.state.save(charge)
+    call.emit(f"charge.{charge['status']}", charge)
+    return charge
+
+
+def _pay(call: Call, charge: Fields) -> None:
+    charge["receipt_url"] = f"{call.base_url}/receipts/{charge['id']}"
+    charge["balance_transaction"] = balance.record(
+        call,
+        "charge",
+        source=charge["id"],
+        amount_cents=charge["amount"],
+        currency=charge["currency"],
+        description=charge["description"],
+    )["id"]
 
 
 def _outcome(decline: Decline | None) -> Fields:

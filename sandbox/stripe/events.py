@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from sandbox.stripe import API_VERSION
 from sandbox.stripe.errors import ApiError, Fields
+from sandbox.stripe.intents import check_exclusive
+from sandbox.stripe.rules import EVENT_TYPES, EVENT_TYPES_MAXIMUM
 from sandbox.stripe.state import State, new_id
 
 
@@ -67,10 +69,9 @@ def matches(state: State, event: Fields, parameters: Fields) -> bool:
 
 def check_filters(parameters: Fields) -> None:
     """Refuse filters that exclude each other."""
-    if "type" in parameters and "types" in parameters:
-        raise ApiError("You may pass either `type` or `types`, but not both.", param="types")
-    if len(parameters.get("types") or []) > 20:
-        raise ApiError("You may pass at most 20 values in `types`.", param="types")
+    check_exclusive(parameters, EVENT_TYPES)
+    if len(parameters.get("types") or []) > EVENT_TYPES_MAXIMUM:
+        raise ApiError(f"You may pass at most {EVENT_TYPES_MAXIMUM} values in `types`.", param="types")
 
 
 def _is_of_type(event_type: str, name: str) -> bool:

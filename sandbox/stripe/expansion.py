@@ -6,13 +6,28 @@ from sandbox.stripe.errors import ApiError, Fields
 from sandbox.stripe.state import State
 
 EXPANDABLE: dict[str, dict[str, str]] = {
-    "charge": {"customer": "customer", "payment_intent": "payment_intent", "payment_method": "payment_method"},
+    "balance_transaction": {"source": "*"},
+    "charge": {
+        "balance_transaction": "balance_transaction",
+        "customer": "customer",
+        "dispute": "dispute",
+        "payment_intent": "payment_intent",
+        "payment_method": "payment_method",
+    },
     "customer": {"invoice_settings.default_payment_method": "payment_method"},
+    "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "payment_intent": {"customer": "customer", "latest_charge": "charge", "payment_method": "payment_method"},
     "payment_method": {"customer": "customer"},
+    "radar.early_fraud_warning": {"charge": "charge", "payment_intent": "payment_intent"},
+    "refund": {
+        "balance_transaction": "balance_transaction",
+        "charge": "charge",
+        "failure_balance_transaction": "balance_transaction",
+        "payment_intent": "payment_intent",
+    },
     "setup_intent": {"customer": "customer", "payment_method": "payment_method"},
 }
-"""For each kind of object: the fields that hold an id, and what the id names."""
+"""For each kind of object: the fields that hold an id, and what the id names; `*` for any kind of object."""
 
 DEPTH_MAXIMUM = 4
 
@@ -48,9 +63,9 @@ def _expand(state: State, thing: Fields, *, steps: list[str], path: str) -> None
         kind = fields[name]
     else:
         raise _not_expandable(path)
-    value = holder[name]
+    value = holder.get(name)
     if isinstance(value, str):
-        value = state.find(kind, value)
+        value = state.find_any(value) if kind == "*" else state.find(kind, value)
         holder[name] = value
     if value is not None:
         _expand(state, value, steps=rest, path=path)

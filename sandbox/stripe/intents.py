@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sandbox.stripe import rules
 from sandbox.stripe.errors import ApiError, Fields, not_covered
 
 CLIENT_FIELDS: dict[str, frozenset[str]] = {
@@ -73,14 +74,23 @@ def metadata_of(given: Fields) -> Fields:
     return {key: value for key, value in (given.get("metadata") or {}).items() if value is not None}
 
 
+def check_exclusive(given: Fields, rule: rules.Exclusive) -> None:
+    """Refuse parameters that exclude each other, and the lack of all of them where one is needed."""
+    present = [name for name in rule.names if given.get(name) is not None]
+    if len(present) > 1:
+        raise ApiError(f"You may only specify one of these parameters: {', '.join(rule.names)}.", param=present[0])
+    if rule.is_one_required and not present:
+        raise ApiError(
+            f"One of the following params should be provided for this request: {' or '.join(rule.names)}.",
+            code="parameter_missing",
+            param=rule.names[-1],
+        )
+
+
 def check_method_selection(given: Fields) -> None:
     """Cards only, named in one way."""
-    allowed, automatic = given.get("allowed_payment_method_types"), given.get("automatic_payment_methods")
-    if allowed is not None and automatic is not None:
-        raise ApiError(
-            "You may only specify one of these parameters: allowed_payment_method_types, automatic_payment_methods.",
-            param="allowed_payment_method_types",
-        )
+    check_exclusive(given, rules.METHOD_SELECTION)
+    allowed = given.get("allowed_payment_method_types")
     if allowed is not None and allowed != ["card"]:
         raise not_covered("payment methods other than 'card'", param="allowed_payment_method_types")
 

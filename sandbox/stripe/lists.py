@@ -6,25 +6,24 @@ from collections.abc import Iterable
 from itertools import islice
 
 from sandbox.stripe.errors import ApiError, Fields, no_such
+from sandbox.stripe.intents import check_exclusive
+from sandbox.stripe.rules import LIST_CURSORS, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAXIMUM
 
 PAGING = frozenset({"ending_before", "expand", "limit", "starting_after"})
-LIMIT_DEFAULT = 10
-LIMIT_MAXIMUM = 100
 
 
 def page(things: Iterable[Fields], *, parameters: Fields, url: str, kind: str) -> Fields:
     """One page of things that come newest first. Cursors must name one of them."""
-    limit = parameters.get("limit", LIMIT_DEFAULT)
-    if not 1 <= limit <= LIMIT_MAXIMUM:
+    limit = parameters.get("limit", LIST_LIMIT_DEFAULT)
+    if not 1 <= limit <= LIST_LIMIT_MAXIMUM:
         raise ApiError(
-            f"This value must be {'less' if limit > LIMIT_MAXIMUM else 'greater'} than or equal to "
-            f"{LIMIT_MAXIMUM if limit > LIMIT_MAXIMUM else 1} (it currently is '{limit}').",
+            f"This value must be {'less' if limit > LIST_LIMIT_MAXIMUM else 'greater'} than or equal to "
+            f"{LIST_LIMIT_MAXIMUM if limit > LIST_LIMIT_MAXIMUM else 1} (it currently is '{limit}').",
             code="parameter_invalid_integer",
             param="limit",
         )
     after, before = parameters.get("starting_after"), parameters.get("ending_before")
-    if after is not None and before is not None:
-        raise ApiError("You may only specify one of these parameters: starting_after, ending_before.")
+    check_exclusive(parameters, LIST_CURSORS)
     matching = (thing for thing in things if _is_in_range(thing["created"], parameters.get("created")))
     if before is not None:
         newer = _until(matching, before, kind=kind)

@@ -34,10 +34,11 @@ _REQUEST_OPTIONS = frozenset(RequestOptions.__annotations__)
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")
 
 
-def sdk_parameters(name: str) -> type:
-    """The SDK's parameter type of that name, such as `PaymentIntentCreateParams`."""
+def sdk_parameters(name: str, *, area: str | None = None) -> type:
+    """The SDK's parameter type of that name, such as `PaymentIntentCreateParams`; `area` is its part of the SDK."""
     module_name = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-    parameters: type = getattr(importlib.import_module(f"stripe.params._{module_name}"), name)
+    package = f"stripe.params.{area}" if area else "stripe.params"
+    parameters: type = getattr(importlib.import_module(f"{package}._{module_name}"), name)
     return parameters
 
 

@@ -6,15 +6,15 @@ for authentication is declined with `authentication_required` (https://docs.stri
 
 from __future__ import annotations
 
-from sandbox.stripe import cards, challenges, charges, intents, payment_methods
+from sandbox.stripe import cards, challenges, charges, disputes, fraud_warnings, intents, payment_methods, rules
 from sandbox.stripe.call import Call
-from sandbox.stripe.cards import Decline
+from sandbox.stripe.cards import Card, Decline
 from sandbox.stripe.customers import check_email
 from sandbox.stripe.errors import ApiError, Fields, Reply, doc_url, not_covered
 from sandbox.stripe.state import new_id, random_text
 
-AMOUNT_MINIMUM_CENTS = 50
-AMOUNT_MAXIMUM_CENTS = 99_999_999
+HELD_SETTING = "payments_to_hold"
+"""How many of the next payments the bank takes its time with: set by the control port."""
 
 COVERED_BY_CREATE = frozenset(
     {
@@ -37,15 +37,13 @@ COVERED_BY_CREATE = frozenset(
 COVERED_BY_CONFIRM = frozenset(
     {"expand", "off_session", "payment_method", "receipt_email", "return_url", "use_stripe_sdk"}
 )
-CONFIRMABLE = ("requires_payment_method", "requires_confirmation")
-CANCELABLE = ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing")
 
 
 def create(call: Call) -> Reply:
     """POST /v1/payment_intents."""
     given = call.parameters
     intents.check_method_selection(given)
-    intents.check_confirm_only(given, names=("off_session", "return_url", "use_stripe_sdk"))
+    intents.check_confirm_only(given, names=rules.CONFIRM_ONLY_OF_PAYMENTS)
     check_email(given.get("receipt_email"), param="receipt_email")
     _check_amount(given)
     customer = given.get("customer")
@@ -128,7 +126,7 @@ def confirm(call: Call, payment_intent_id: str) -> Reply:
     """POST /v1/payment_intents/:id/confirm, by a server or by Stripe.js."""
     intent = call.state.get("payment_intent", payment_intent_id)
     call.check_client_secret(intent)
-    if intent["status"] not in CONFIRMABLE:
+    if intent["status"] not in rules.PAYMENT_CONFIRMABLE:
         raise unexpected_state(intent, verb="confirm")
     given = call.parameters
     check_email(given.get("receipt_email"), param="receipt_email")
@@ -148,10 +146,10 @@ def confirm(call: Call, payment_intent_id: str) -> Reply:
 def cancel(call: Call, payment_intent_id: str) -> Reply:
     """POST /v1/payment_intents/:id/cancel."""
     intent = call.state.get("payment_intent", payment_intent_id)
-    if intent["status"] not in CANCELABLE:
+    if intent["status"] not in rules.PAYMENT_CANCELABLE or intent["status"] == "processing":
         raise ApiError(
             f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent "
-            f"with one of the following statuses may be canceled: {', '.join(CANCELABLE)}.",
+            f"with one of the following statuses may be canceled: {', '.join(rules.PAYMENT_CANCELABLE)}.",
             code="payment_intent_unexpected_state",
             is_stored=True,
             extra={"payment_intent": intent},
@@ -224,12 +222,59 @@ def _attempt(call: Call, intent: Fields, method: Fields, *, off_session: bool) -
 def _charge(call: Call, intent: Fields, method: Fields, *, off_session: bool, is_authenticated: bool) -> Fields | None:
     """Take the money. Returns None, or the error of a declined card."""
     card = payment_methods.card_of(call.state, method)
-    if card.charge_decline is not None:
-        return _refuse(
-            call, intent, method, card.charge_decline, off_session=off_session, is_authenticated=is_authenticated
-        )
+    decline = card.charge_decline
+    if decline is None and payment_methods.is_expired(method, at=call.at):
+        decline = cards.EXPIRED_CARD
+    if call.state.count_down(HELD_SETTING):
+        _begin_processing(call, intent, method, off_session=off_session, is_authenticated=is_authenticated)
+        return None
+    if decline is not None:
+        return _refuse(call, intent, method, decline, off_session=off_session, is_authenticated=is_authenticated)
     charge = charges.record(call, intent, method, card, decline=None, is_authenticated=is_authenticated)
     payment_methods.use_up(call.state, method)
+    _succeed(call, intent, charge, card=card, off_session=off_session)
+    return None
+
+
+def _begin_processing(call: Call, intent: Fields, method: Fields, *, off_session: bool, is_authenticated: bool) -> None:
+    card = payment_methods.card_of(call.state, method)
+    charge = charges.record(
+        call, intent, method, card, decline=None, is_authenticated=is_authenticated, is_pending=True
+    )
+    payment_methods.use_up(call.state, method)
+    intent |= {
+        "status": "processing",
+        "next_action": None,
+        "latest_charge": charge["id"],
+        "processing": {"card": {}, "type": "card"},
+    }
+    call.state.save(intent, hidden={"off_session": off_session})
+    call.journal.record(call, intent, outcome="processing", off_session=off_session, confirm=True)
+    call.emit("payment_intent.processing", intent)
+
+
+def settle_processing(call: Call, payment_intent_id: str, *, succeeds: bool) -> Fields:
+    """The bank has made up its mind: it succeeds or is declined. ValueError where nothing was in processing."""
+    intent = call.state.find("payment_intent", payment_intent_id)
+    if intent is None or intent["status"] != "processing":
+        raise ValueError(f"{payment_intent_id} is not in processing")
+    method = call.state.get("payment_method", intent["payment_method"])
+    card = payment_methods.card_of(call.state, method)
+    off_session = bool(call.state.hidden(intent["id"]).get("off_session"))
+    intent["processing"] = None
+    charge = call.state.get("charge", intent["latest_charge"])
+    if succeeds:
+        _succeed(call, intent, charges.settle(call, charge, decline=None), card=card, off_session=off_session)
+        return intent
+    decline = card.charge_decline or cards.GENERIC_DECLINE
+    charges.settle(call, charge, decline=decline)
+    call.journal.record(call, intent, outcome=decline.outcome, off_session=off_session, confirm=True)
+    _fail(call, intent, payment_methods.decline_error(decline, charge=charge["id"], payment_method=method))
+    return intent
+
+
+def _succeed(call: Call, intent: Fields, charge: Fields, *, card: Card, off_session: bool) -> None:
+    """The money has moved. A test card may be disputed or warned of before the payment's own event is out."""
     intent |= {
         "status": "succeeded",
         "next_action": None,
@@ -239,8 +284,11 @@ def _charge(call: Call, intent: Fields, method: Fields, *, off_session: bool, is
     }
     call.state.save(intent)
     call.journal.record(call, intent, outcome="succeeded", off_session=off_session, confirm=True)
+    if card.dispute is not None:
+        disputes.open_dispute(call, charge, status=card.dispute, reason=card.dispute_reason)
+    if card.is_warned_of:
+        fraud_warnings.warn(call, charge)
     call.emit("payment_intent.succeeded", intent)
-    return None
 
 
 def _refuse(
@@ -282,9 +330,9 @@ def _check_amount(given: Fields) -> None:
         raise ApiError(
             "This value must be greater than or equal to 1.", code="parameter_invalid_integer", param="amount"
         )
-    if amount < AMOUNT_MINIMUM_CENTS:
+    if amount < rules.AMOUNT_MINIMUM_CENTS:
         raise ApiError("Amount must be at least $0.50 usd", code="amount_too_small", param="amount")
-    if amount > AMOUNT_MAXIMUM_CENTS:
+    if amount > rules.AMOUNT_MAXIMUM_CENTS:
         raise ApiError("Amount must be no more than $999,999.99", code="amount_too_large", param="amount")
 
 

@@ -183,6 +183,44 @@ def use_up(state: State, method: Fields) -> None:
         state.save(method, hidden=state.hidden(method["id"]) | {"is_used_up": True})
 
 
+def is_expired(method: Fields, *, at: int) -> bool:
+    """Whether the card's last month is over."""
+    today = datetime.datetime.fromtimestamp(at, tz=datetime.UTC)
+    return bool((method["card"]["exp_year"], method["card"]["exp_month"]) < (today.year, today.month))
+
+
+CHANGEABLE = frozenset({"brand", "exp_month", "exp_year", "fingerprint", "funding", "last4"})
+
+
+def change(call: Call, payment_method_id: str, *, changes: Fields, by_network: bool) -> Fields:
+    """The bank has issued a new card, or somebody has corrected this one in the dashboard. ValueError where impossible.
+
+    `changes` are fields of the card; `behaves_like` names the test card (number or `pm_card_…`) that it is from now on.
+    """
+    method = call.state.find("payment_method", payment_method_id)
+    if method is None:
+        raise ValueError(f"no such payment method: {payment_method_id}")
+    changes = dict(changes)
+    like = changes.pop("behaves_like", None)
+    if unknown := set(changes) - CHANGEABLE:
+        raise ValueError(f"a card has no {', '.join(sorted(unknown))} that can be changed")
+    if like is not None:
+        card = cards.BY_NUMBER.get(like) or cards.BY_ALIAS.get(like)
+        if card is None:
+            raise ValueError(f"no such test card: {like}")
+        changes = {"brand": card.brand, "last4": card.last4, "fingerprint": card.fingerprint} | changes
+        call.state.save(method, hidden=call.state.hidden(method["id"]) | {"card": card.alias})
+    previous = {name: method["card"][name] for name in changes}
+    method["card"] |= changes
+    call.state.save(method)
+    call.emit(
+        "payment_method.automatically_updated" if by_network else "payment_method.updated",
+        method,
+        previous={"card": previous},
+    )
+    return method
+
+
 def card_of(state: State, method: Fields) -> Card:
     """The test card behind a PaymentMethod."""
     return cards.BY_ALIAS[state.hidden(method["id"])["card"]]

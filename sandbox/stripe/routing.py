@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sandbox.stripe import (
+    balance,
     browser_parameters,
     challenges,
     charges,
     customers,
+    disputes,
     events,
+    fraud_warnings,
     lists,
     payment_intents,
     payment_methods,
+    refunds,
     setup_intents,
 )
 from sandbox.stripe.call import Call
@@ -24,6 +28,8 @@ from sandbox.stripe.parameters import sdk_parameters
 Action = Callable[..., Reply]
 
 _EXPAND = frozenset({"expand"})
+_FILTERS = frozenset({"charge", "currency", "payment_intent", "payment_method", "source", "type"})
+"""Parameters of lists that ask for equal fields."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +89,12 @@ def _list_of(kind: str, url: str) -> Action:
         customer = call.parameters.get("customer")
         if customer is not None:
             call.state.get("customer", customer, param="customer")
-        things = call.state.newest_first(kind, customer=customer)
-        for name in ("payment_intent", "payment_method"):
-            if name in call.parameters:
-                wanted = call.parameters[name]
-                things = (thing for thing in list(things) if thing[name] == wanted)
+        wanted = {name: value for name, value in call.parameters.items() if name in _FILTERS}
+        things = (
+            thing
+            for thing in call.state.newest_first(kind, customer=customer)
+            if all(thing[name] == value for name, value in wanted.items())
+        )
         return Reply(status=200, body=lists.page(things, parameters=call.parameters, url=url, kind=kind))
 
     return listed
@@ -245,6 +252,48 @@ def _operations() -> tuple[Operation, ...]:
             sdk("ChargeListParams"),
             paged | {"created", "customer", "payment_intent"},
         ),
+        Operation("POST", "/v1/refunds", refunds.create, sdk("RefundCreateParams"), refunds.COVERED_BY_CREATE),
+        Operation(
+            "GET",
+            "/v1/refunds",
+            _list_of("refund", "/v1/refunds"),
+            sdk("RefundListParams"),
+            paged | {"charge", "created", "payment_intent"},
+        ),
+        Operation("GET", "/v1/refunds/:id", refunds.retrieve, sdk("RefundRetrieveParams")),
+        Operation(
+            "POST", "/v1/refunds/:id", refunds.update, sdk("RefundUpdateParams"), frozenset({"expand", "metadata"})
+        ),
+        Operation("GET", "/v1/disputes/:id", disputes.retrieve, sdk("DisputeRetrieveParams")),
+        Operation(
+            "GET",
+            "/v1/disputes",
+            _list_of("dispute", "/v1/disputes"),
+            sdk("DisputeListParams"),
+            paged | {"charge", "created", "payment_intent"},
+        ),
+        Operation("POST", "/v1/disputes/:id/close", disputes.close, sdk("DisputeCloseParams")),
+        Operation(
+            "GET",
+            "/v1/radar/early_fraud_warnings",
+            _list_of(fraud_warnings.KIND, "/v1/radar/early_fraud_warnings"),
+            sdk("EarlyFraudWarningListParams", area="radar"),
+            paged | {"charge", "created", "payment_intent"},
+        ),
+        Operation(
+            "GET",
+            "/v1/radar/early_fraud_warnings/:id",
+            fraud_warnings.retrieve,
+            sdk("EarlyFraudWarningRetrieveParams", area="radar"),
+        ),
+        Operation(
+            "GET",
+            "/v1/balance_transactions",
+            _list_of("balance_transaction", "/v1/balance_transactions"),
+            sdk("BalanceTransactionListParams"),
+            paged | {"created", "currency", "source", "type"},
+        ),
+        Operation("GET", "/v1/balance_transactions/:id", balance.retrieve, sdk("BalanceTransactionRetrieveParams")),
         Operation("GET", "/v1/events/:id", _retrieve_event, sdk("EventRetrieveParams")),
         Operation(
             "GET",

@@ -100,6 +100,7 @@ class StandIn:
     def start(self) -> Self:
         """Answer requests and deliver webhooks, in threads of their own."""
         self._webhooks.start()
+        self.control.outside.start()
         self._thread.start()
         return self
 
@@ -109,6 +110,7 @@ class StandIn:
         self._thread.join(timeout=5)
         self._server.close_connections()
         self._server.server_close()
+        self.control.outside.stop()
         self._webhooks.stop()
         self.api.stop()
         self._state.close()

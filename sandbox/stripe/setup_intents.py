@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.stripe import challenges, intents, payment_methods
+from sandbox.stripe import challenges, intents, payment_methods, rules
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import Decline
 from sandbox.stripe.errors import ApiError, Fields, Reply, doc_url
@@ -24,15 +24,13 @@ COVERED_BY_CREATE = frozenset(
     }
 )
 COVERED_BY_CONFIRM = frozenset({"expand", "payment_method", "return_url", "use_stripe_sdk"})
-CONFIRMABLE = ("requires_payment_method", "requires_confirmation")
-CANCELABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 
 
 def create(call: Call) -> Reply:
     """POST /v1/setup_intents."""
     given = call.parameters
     intents.check_method_selection(given)
-    intents.check_confirm_only(given, names=("return_url", "use_stripe_sdk"))
+    intents.check_confirm_only(given, names=rules.CONFIRM_ONLY_OF_SETUPS)
     customer = given.get("customer")
     if customer is not None:
         call.state.get("customer", customer, param="customer")
@@ -92,7 +90,7 @@ def confirm(call: Call, setup_intent_id: str) -> Reply:
     """POST /v1/setup_intents/:id/confirm, by a server or by Stripe.js."""
     intent = call.state.get("setup_intent", setup_intent_id)
     call.check_client_secret(intent)
-    if intent["status"] not in CONFIRMABLE:
+    if intent["status"] not in rules.SETUP_CONFIRMABLE:
         raise unexpected_state(intent, verb="confirm")
     given = call.parameters
     if given.get("payment_method_data") is not None:
@@ -110,7 +108,7 @@ def confirm(call: Call, setup_intent_id: str) -> Reply:
 def cancel(call: Call, setup_intent_id: str) -> Reply:
     """POST /v1/setup_intents/:id/cancel."""
     intent = call.state.get("setup_intent", setup_intent_id)
-    if intent["status"] not in CANCELABLE:
+    if intent["status"] not in rules.SETUP_CANCELABLE:
         raise unexpected_state(intent, verb="cancel")
     intent |= {
         "status": "canceled",

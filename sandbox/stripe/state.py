@@ -56,6 +56,12 @@ CREATE TABLE IF NOT EXISTS deliveries (
     last_status TEXT
 );
 CREATE INDEX IF NOT EXISTS deliveries_by_time ON deliveries (state, next_at);
+CREATE TABLE IF NOT EXISTS plans (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    due_at REAL NOT NULL,
+    happening TEXT NOT NULL,
+    subject TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -172,6 +178,13 @@ class State:
             "INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, value)
         )
 
+    def count_down(self, name: str) -> bool:
+        """Take one from a remembered number; False when nothing is left of it."""
+        left = int(self.setting(name) or 0)
+        if left > 0:
+            self.set_setting(name, str(left - 1))
+        return left > 0
+
     # Objects.
 
     def add(self, thing: Fields, *, hidden: Fields | None = None) -> Fields:
@@ -206,6 +219,11 @@ class State:
             return None
         found: Fields = json.loads(rows[0][0])
         return found
+
+    def find_any(self, object_id: str) -> Fields | None:
+        """A copy of the object of that id, whatever it is, or None."""
+        rows = self.execute("SELECT kind FROM objects WHERE id = ?", (object_id,))
+        return self.find(rows[0][0], object_id) if rows else None
 
     def get(self, kind: str, object_id: str, *, param: str = "id") -> Fields:
         """A copy of the object; raises `resource_missing`: a 404 for an id in the path, a 400 for another."""
