@@ -149,11 +149,12 @@ class AutoReloadForm(forms.Form):
     consent_for = forms.CharField(required=False, widget=forms.HiddenInput, max_length=100)
 
     AMOUNTS = ("minimum", "target", "monthly_cap")
+    needs_amounts = False
 
     def clean(self) -> dict[str, Any]:
         """When it is off, put the amounts in force in the place of those that are no amounts."""
         cleaned = super().clean() or {}
-        if not cleaned.get("is_enabled"):
+        if not cleaned.get("is_enabled") and not self.needs_amounts:
             for name in self.AMOUNTS:
                 if self.errors.pop(name, None) is not None or name not in cleaned:
                     cleaned[name] = self.initial[name]

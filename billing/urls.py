@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from billing.views.auto_reload import auto_reload
+from billing.views.auto_reload import auto_reload, auto_reload_back_test
 from billing.views.auto_reload_consent import auto_reload_consent, auto_reload_history, auto_reload_usage
 from billing.views.buy import buy
 from billing.views.card import card
@@ -21,6 +21,7 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/purchases/<int:purchase_id>/", purchase, name="purchase"),
     path("o/<slug:slug>/settings/billing/card/", card, name="card"),
     path("o/<slug:slug>/settings/billing/auto-reload/", auto_reload, name="auto_reload"),
+    path("o/<slug:slug>/settings/billing/auto-reload/back-test/", auto_reload_back_test, name="auto_reload_back_test"),
     path("o/<slug:slug>/settings/billing/auto-reload/consent/", auto_reload_consent, name="auto_reload_consent"),
     path("o/<slug:slug>/settings/billing/auto-reload/usage/", auto_reload_usage, name="auto_reload_usage"),
     path("o/<slug:slug>/settings/billing/auto-reload/history/", auto_reload_history, name="auto_reload_history"),

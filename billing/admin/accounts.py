@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import SimpleListFilter
 from django.core.exceptions import PermissionDenied
@@ -27,6 +28,7 @@ from billing.payments import auto_reload, payment_methods, purchases
 ENTRIES_ON_PAGE = 25
 ENDED_LOTS_ON_PAGE = 10
 PURCHASES_ON_PAGE = 10
+CONSENTS_ON_PAGE = 10
 HOLDS_ON_PAGE = 50
 UNPRICED_ON_PAGE = 10
 SERVED = (UnpricedUsage.Operation.USAGE, UnpricedUsage.Operation.CAPTURE)
@@ -220,6 +222,12 @@ def account_page(organization: Organization, asked_for: Callable[[str, str], Any
         before_id=id_from_text(asked_for("purchases_before", "")),
         limit=PURCHASES_ON_PAGE + 1,
     )
+    reload = auto_reload.status(organization=organization, at=at)
+    consents = auto_reload.history(
+        organization=organization,
+        before_id=id_from_text(asked_for("consents_before", "")),
+        limit=CONSENTS_ON_PAGE + 1,
+    )
     return {
         "summary": summary,
         "reversible": Reversal.Cause.values,
@@ -235,7 +243,11 @@ def account_page(organization: Organization, asked_for: Callable[[str, str], Any
         "purchases_older_id": bought[PURCHASES_ON_PAGE - 1].pk if len(bought) > PURCHASES_ON_PAGE else None,
         "card": payment_methods.default_card(organization=organization),
         "customer": StripeCustomer.objects.filter(organization=organization).first(),
-        "reload": auto_reload.status(organization=organization, at=at),
+        "reload": reload,
+        "brake": auto_reload.usage_now(reload=reload.settings, at=at) if reload.settings else None,
+        "brake_factor": settings.AUTO_RELOAD_BRAKE_FACTOR,
+        "consents": consents[:CONSENTS_ON_PAGE],
+        "consents_older_id": consents[CONSENTS_ON_PAGE - 1].pk if len(consents) > CONSENTS_ON_PAGE else None,
     }
 
 

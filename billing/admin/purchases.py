@@ -244,11 +244,21 @@ class CardSetupAdmin(HistoryAdmin):
 class AutoReloadConsentAdmin(HistoryAdmin):
     """Every version of an organization's consent to auto-reload, as it was shown."""
 
-    list_display = ("id", "organization", "actor", "is_enabled", "minimum", "target", "monthly_cap", "consented_at")
+    list_display = (
+        "id",
+        "organization",
+        "actor",
+        "kind",
+        "is_enabled",
+        "minimum",
+        "target",
+        "monthly_cap",
+        "consented_at",
+    )
     list_select_related = ("organization", "actor")
     fields = (
-        "organization", "actor", "is_enabled", "minimum", "target", "monthly_cap", "consent_version", "consent_text",
-        "consented_at",
+        "organization", "actor", "kind", "is_enabled", "minimum", "target", "monthly_cap", "consent_version",
+        "consent_text", "consented_at",
     )  # fmt: skip
 
     @admin.display(description="line")

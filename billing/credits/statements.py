@@ -231,6 +231,59 @@ def month(*, organization_id: int, start: datetime, end: datetime) -> Month:
     return Month(after_seq, last_seq, opening_nano, closing_nano, sums)
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """By how much the books moved since the movement before, up to an entry that was booked ``at``."""
+
+    at: datetime
+    amount_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Movements:
+    """A stretch of the books: what they said before it, and how they moved, in order.
+
+    ``is_first`` is whether nothing was booked before it. ``entries`` is how many entries there were.
+    """
+
+    opening_nano: int
+    is_first: bool
+    entries: int
+    movements: Sequence[Movement]
+
+
+_RELOADS = """
+  select e.seq, e.amount_nano
+  from billing_creditlot l
+  join billing_ledgerentry e on e.organization_id = l.organization_id and e.lot_id = l.id and e.kind = 'grant'
+  where l.organization_id = %(organization_id)s and l.kind = 'auto_reload' and l.effective_at >= %(start)s
+    and e.seq > %(after_seq)s and e.seq <= %(last_seq)s
+"""
+
+
+def movements_without_reloads(*, organization_id: int, start: datetime, end: datetime, most: int) -> Movements:
+    """How the books moved in ``[start, end)`` by everything except auto-reload, in at most ``most`` steps.
+
+    Up to ``most`` entries each is a step of its own. With more, entries at even distances are read, and what lies
+    between two of them is one step, so that a million entries cost what ``most`` of them do.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("select * from credits_statement_span(%s, %s, %s)", [organization_id, start, end])
+        after_seq, last_seq, opening_nano, _ = cursor.fetchone()
+        span = {"organization_id": organization_id, "start": start, "after_seq": after_seq, "last_seq": last_seq}
+        cursor.execute(_RELOADS, span)
+        reloads: list[tuple[int, int]] = sorted(cursor.fetchall())
+    step = max(-(-(last_seq - after_seq) // most), 1)
+    books = _books(organization_id, set(range(last_seq, after_seq, -step)))
+    movements, before_seq, before_nano = [], after_seq, opening_nano
+    for seq in sorted(books):
+        balance_nano, booked_at = books[seq]
+        reloaded_nano = sum(nano for place, nano in reloads if before_seq < place <= seq)
+        movements.append(Movement(booked_at, balance_nano - before_nano - reloaded_nano))
+        before_seq, before_nano = seq, balance_nano
+    return Movements(opening_nano, after_seq == 0, last_seq - after_seq, movements)
+
+
 def balance_at(*, organization_id: int, at: datetime) -> int:
     """Live credit, held included, less debt, at an instant that is past: what ``queries.summary`` said then.
 

@@ -45,7 +45,8 @@ class ReloadStatus:
     """How auto-reload stands, for pages, mails and staff.
 
     ``until`` is when the state ends by itself, where that is known. ``consent`` is the agreement in force, the last
-    that was saved or renewed; ``needs_consent`` is whether who gave it could not give it any more.
+    that was saved or renewed; ``needs_consent`` is whether who gave it could not give it any more. ``is_due`` is
+    whether credit is low, ``awaits_purchase`` whether a purchase that is being paid will do instead.
     """
 
     state: ReloadState
@@ -57,6 +58,7 @@ class ReloadStatus:
     reloads_this_month: int
     reloads_last_24_hours: int
     is_due: bool
+    awaits_purchase: bool
     in_flight: Purchase | None
     last: Purchase | None
 
@@ -99,7 +101,7 @@ def save(
             "monthly_cap_cents": monthly_cap_cents,
         }
         try:
-            _check_numbers(**numbers)
+            check_numbers(**numbers)
         except Refused:
             if is_enabled or former is None:
                 raise
@@ -255,6 +257,7 @@ def status(*, organization: Organization, at: datetime) -> ReloadStatus:
         reloads_this_month=mine.filter(state__in=reload_line.COUNTED_STATES, created_at__gte=month_start(at)).count(),
         reloads_last_24_hours=len(facts.attempts),
         is_due=bool(facts.low_cause),
+        awaits_purchase=bool(facts.low_cause and facts.landing_nano) and not reload_rules.due_cents(facts),
         in_flight=facts.in_flight,
         last=mine.order_by("-id").first(),
     )
@@ -499,7 +502,12 @@ def _numbers(reload: AutoReload) -> dict[str, int]:
     return {name: getattr(reload, name) for name in ("minimum_cents", "target_cents", "monthly_cap_cents")}
 
 
-def _check_numbers(*, minimum_cents: int, target_cents: int, monthly_cap_cents: int) -> None:
+def check_numbers(*, minimum_cents: int, target_cents: int, monthly_cap_cents: int) -> None:
+    """Whether auto-reload could work with these numbers.
+
+    Raises:
+        Refused: one won't do (fields ``minimum``, ``target``, ``monthly_cap``).
+    """
     most = settings.PURCHASE_MAXIMUM_CENTS
     if not 0 <= minimum_cents <= most:
         raise Refused(f"Enter an amount from $0.00 to {dollars_text(most)}.", code="minimum", field="minimum")

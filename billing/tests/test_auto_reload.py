@@ -471,6 +471,7 @@ def test_credit_that_is_being_bought_by_hand_is_not_bought_twice(low):
     assert low.is_due()
     assert low.attempt() is None
     assert low.account.low_at is not None, "it is due until the purchase is known to have succeeded"
+    assert status_of(low).awaits_purchase
     purchases.settle(
         purchase_id=purchase.pk, at=low.now(), payment_intent_id=low.journal("succeeded")[0]["payment_intent"]
     )

@@ -1,12 +1,13 @@
 """Auto-reload: a dialog over the billing page. What is stored is what the consent sentence on the page said."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.access import MemberRequest, requires
 from accounts.models import Organization
@@ -16,6 +17,7 @@ from billing.forms import AutoReloadForm, add_refusal
 from billing.models import AutoReload, PaymentMethod
 from billing.money import credit_text, dollars_text
 from billing.payments import auto_reload as reloads
+from billing.payments.reload_back_test import Settings, back_test
 from billing.terms import reload_sentence
 from billing.views.overview import overview_context
 
@@ -31,8 +33,14 @@ def auto_reload(request: MemberRequest, organization: Organization) -> HttpRespo
     if request.method != "POST":
         return _page(request, organization, AutoReloadForm(initial=initial))
     form = AutoReloadForm(request.POST, initial=initial)
+    is_check = request.POST.get("step") == "check"
+    if is_check:
+        # Trying amounts is for switching on, whatever stands in the switch now.
+        form.needs_amounts = True
     if not form.is_valid():
         return _page(request, organization, form, status=422)
+    if is_check:
+        return _page(request, organization, form)
     is_enabled: bool = form.cleaned_data["is_enabled"]
     if is_enabled and not form.has_current_consent:
         return _page(request, organization, form, asks_again=True)
@@ -56,6 +64,30 @@ def auto_reload(request: MemberRequest, organization: Organization) -> HttpRespo
         return _page(request, organization, form, status=503)
     messages.success(request, "Auto-reload is on." if is_enabled else "Auto-reload is off. No charge comes by itself.")
     return redirect("billing:overview", slug=organization.slug)
+
+
+@requires(Permission.AUTO_RELOAD_EDIT)
+@require_safe
+def auto_reload_back_test(request: MemberRequest, organization: Organization) -> HttpResponse:
+    """What the amounts in the query would have done, as a part of the page, while they are typed."""
+    form = AutoReloadForm(request.GET, initial=dict(SUGGESTED))
+    form.needs_amounts = True
+    form.is_valid()
+    context = {"organization": organization, **_back_test(organization, form)}
+    return render(request, "billing/back_test.html", context, status=200 if context["back_test"] else 422)
+
+
+def _back_test(organization: Organization, form: AutoReloadForm) -> dict[str, Any]:
+    """What the amounts of the form would have done, or why that can't be said."""
+    if form.is_bound and any(form.errors.get(name) for name in form.AMOUNTS):
+        return {"back_test": None, "back_test_problem": "They are tried as soon as all three are amounts."}
+    numbers = Settings(*form.amounts_cents)
+    try:
+        reloads.check_numbers(**asdict(numbers))
+    except Refused as refusal:
+        return {"back_test": None, "back_test_problem": str(refusal)}
+    result = back_test(organization_id=organization.pk, numbers=numbers, at=timezone.now())
+    return {"back_test": result, "back_test_problem": ""}
 
 
 def _initial(settings: AutoReload | None) -> dict[str, Any]:
@@ -83,6 +115,7 @@ def _page(
     spent_text = dollars_text(context["reload"].spent_this_month_cents)
     form.fields["monthly_cap"].help_text = f"{spent_text} used in {context['month']:%B}"
     context.update(form=form, asks_again=asks_again, **_sentence(form, context["card"]))
+    context.update(_back_test(organization, form))
     return render(request, "billing/auto_reload.html", context, status=status)
 
 

@@ -38,6 +38,7 @@ MEMBER_ROUTES = {
     "billing:purchase": MONEY,
     "billing:card": MONEY,
     "billing:auto_reload": MONEY,
+    "billing:auto_reload_back_test": MONEY,
     "billing:auto_reload_consent": MONEY,
     "billing:auto_reload_usage": MONEY,
     "billing:auto_reload_history": MONEY,

@@ -52,6 +52,26 @@
     form.elements.consent_for.value = cents.includes(null) ? "" : cents.join("-");
   }
 
+  // Auto-reload: what the typed amounts would have done, asked of the server when typing pauses.
+
+  const TYPING_PAUSES_MS = 400;
+  const asking = new WeakMap();
+
+  function tryOnUse(form) {
+    const place = form.querySelector("[data-back-test]");
+    if (place === null) return;
+    clearTimeout(asking.get(form));
+    asking.set(form, setTimeout(async () => {
+      const amounts = new URLSearchParams();
+      for (const name of ["minimum", "target", "monthly_cap"]) amounts.set(name, form.elements[name].value);
+      try {
+        const response = await fetch(`${place.dataset.backTest}?${amounts}`, { headers: { Accept: "text/html" } });
+        if (response.redirected || ![200, 422].includes(response.status)) return;
+        place.innerHTML = await response.text();
+      } catch { /* The last answer stays; the server tries the amounts again when they are saved. */ }
+    }, TYPING_PAUSES_MS));
+  }
+
   document.addEventListener("input", (event) => {
     const form = event.target.closest?.("form");
     if (!form) return;
@@ -60,6 +80,7 @@
       showBuy(form);
     } else if (form.matches("[data-auto-reload]")) {
       showConsent(form);
+      if (["minimum", "target", "monthly_cap"].includes(event.target.name)) tryOnUse(form);
     }
   });
 
