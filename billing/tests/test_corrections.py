@@ -1,5 +1,6 @@
 """Putting credit right: what each correction changes, that it is audited and made once, and what is refused."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid4, uuid5
@@ -10,7 +11,7 @@ from django.db import IntegrityError, transaction
 from accounts.models import AuditEvent
 from billing.credits import corrections, ledger, metering, prices, promotions, queries
 from billing.credits.metering import Usage
-from billing.errors import Refused
+from billing.errors import OrganizationUnknown, Refused
 from billing.models import (
     Charge,
     CreditAccount,
@@ -424,6 +425,231 @@ def test_a_key_with_other_content_is_refused(customer, actor):
             correct()
         assert refusal.value.code == "conflict"
     assert customer.footprint() == before
+
+
+# --- What the ledger answers -----------------------------------------------------------------------------------------
+
+
+def of_nobody_in_particular(customer: Customer, **more):
+    """What every correction tells the ledger."""
+    return {"organization_id": customer.id, "label": "Correction", "reason": REASON, "actor_id": None, **more}
+
+
+def test_a_repeated_correction_is_answered_as_the_first_was(customer):
+    """Every field, but that it is a repeat, by which nothing becomes due."""
+    lot_id = customer.give(100, expires_at=later()).lot_id
+    charged = customer.charge(40, key="c")
+    key = uuid4()
+    for correct in (
+        partial(ledger.adjust, amount_nano=70, may_owe=True, **of_nobody_in_particular(customer, key=key)),
+        partial(ledger.take_back, lot_id=lot_id, amount_nano=90, rest_as_debt=True,
+                **of_nobody_in_particular(customer, key=key)),
+        partial(ledger.reverse, cause_kind=Reversal.Cause.CHARGE, cause_id=charged.charge_id, amount_nano=30,
+                **of_nobody_in_particular(customer, key=key)),
+    ):  # fmt: skip
+        first = correct()
+        before = customer.footprint()
+        assert correct() == dataclasses.replace(first, is_replay=True)
+        assert customer.footprint() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_repeated_reversal_tells_what_of_it_had_expired_and_of_no_other(customer, credits_clock):
+    customer.give(100, expires_at=later(1))
+    first, second = customer.charge(40, key="a"), customer.charge(30, key="b")
+    credits_clock.advance(timedelta(days=2))
+    reverse_one = [
+        partial(ledger.reverse, cause_kind=Reversal.Cause.CHARGE, cause_id=charged.charge_id,
+                **of_nobody_in_particular(customer, key=uuid4()))
+        for charged in (first, second)
+    ]  # fmt: skip
+    assert [(done.amount_nano, done.expired_nano, done.is_replay) for done in (one() for one in reverse_one)] == [
+        (40, 40, False), (30, 30, False),
+    ]  # fmt: skip
+    assert [(done.amount_nano, done.expired_nano, done.is_replay) for done in (one() for one in reverse_one)] == [
+        (40, 40, True), (30, 30, True),
+    ]  # fmt: skip
+
+
+def test_a_key_with_any_other_content_is_a_conflict(customer, actor):
+    lot_id, other_lot_id = customer.give(1_000).lot_id, customer.give(1_000).lot_id
+    charged, other = customer.charge(40, key="c"), customer.charge(40, key="d")
+    usage = unpriced(customer)
+    key = uuid4()
+    both = of_nobody_in_particular(customer, key=key)
+    others = ({"label": "Other"}, {"reason": "For another reason"})
+    corrections_and_others = (
+        (ledger.adjust, {"amount_nano": 5, "may_owe": True},
+         ({"amount_nano": 6}, {"unpriced_usage_id": usage.pk})),
+        (ledger.take_back, {"lot_id": lot_id, "amount_nano": 5, "rest_as_debt": False},
+         ({"lot_id": other_lot_id}, {"amount_nano": 6}, {"rest_as_debt": True})),
+        (ledger.reverse, {"cause_kind": Reversal.Cause.CHARGE, "cause_id": charged.charge_id, "amount_nano": 5},
+         ({"cause_id": other.charge_id}, {"amount_nano": 6}, {"amount_nano": None},
+          {"cause_kind": Reversal.Cause.ADJUSTMENT})),
+    )  # fmt: skip
+    for correct, content, more in corrections_and_others:
+        correct(**both | content)
+        before = customer.footprint()
+        for change in (*others, *more):
+            with pytest.raises(Refused) as refusal:
+                correct(**both | content | change)
+            assert refusal.value.code == "conflict", change
+        assert customer.footprint() == before
+
+
+def test_corrections_of_an_organization_that_is_not_there_are_refused_and_make_no_account(customer):
+    nobody = of_nobody_in_particular(customer, organization_id=customer.id + 1_000, key=uuid4())
+    for correct in (
+        partial(ledger.adjust, amount_nano=5, may_owe=True, **nobody),
+        partial(ledger.take_back, lot_id=1, amount_nano=5, rest_as_debt=True, **nobody),
+        partial(ledger.reverse, cause_kind=Reversal.Cause.CHARGE, cause_id=1, **nobody),
+        partial(ledger.set_state, organization_id=customer.id + 1_000, state=CreditAccount.State.FROZEN),
+    ):
+        with pytest.raises(OrganizationUnknown):
+            correct()
+    assert not ledger.set_reload_line(organization_id=customer.id + 1_000, below_nano=5)
+    assert not CreditAccount.objects.exists()
+
+
+def test_a_correction_tells_once_that_a_reload_is_due(customer):
+    lot_id = customer.give(1_000).lot_id
+    for correct in (
+        partial(ledger.adjust, may_owe=False),
+        partial(ledger.take_back, lot_id=lot_id, rest_as_debt=False),
+    ):
+        ledger.set_reload_line(organization_id=customer.id, below_nano=customer.summary().available_nano - 5)
+        told = [
+            correct(amount_nano=amount_nano, **of_nobody_in_particular(customer, key=uuid4())).is_newly_low
+            for amount_nano in (5, 1, 1)
+        ]
+        assert told == [False, True, False]
+
+
+def test_a_take_back_that_finds_half_of_its_credit_owes_the_other_half(customer, actor):
+    lot_id = customer.give(100).lot_id
+    customer.charge(80, key="c")
+    taken = take_back(customer, actor, lot_id, 40, rest_as_debt=True)
+    assert (taken.taken_nano, taken.debt_nano) == (20, 20)
+    assert customer.summary().debt_nano == 20
+
+
+def test_what_a_take_back_owes_is_paid_at_once_from_other_credit(customer, actor):
+    lot_id = customer.give(100, expires_at=later(10)).lot_id
+    other_id = customer.give(100, expires_at=later(20)).lot_id
+    customer.charge(100, key="c")
+    taken = take_back(customer, actor, lot_id, 30, rest_as_debt=True)
+    assert (taken.taken_nano, taken.debt_nano) == (0, 30)
+    assert (customer.summary().debt_nano, customer.summary().available_nano) == (0, 70)
+    assert customer.entries()[-3:] == [
+        ("take_back_debt", None, -30), ("debt_payment", other_id, -30), ("debt_settlement", None, 30),
+    ]  # fmt: skip
+
+
+def test_debt_that_goes_away_after_it_was_paid_gives_its_newest_payments_back_to_their_lots(customer, actor):
+    """Another organization's debt was paid in between; that stays as it is."""
+    other = Customer("other")
+    owed = customer.report(30, key="owed")
+    lots = [customer.give(10).lot_id]
+    other.report(40, key="owed")
+    other.give(50)
+    before = other.footprint()
+    lots += [customer.give(amount_nano).lot_id for amount_nano in (15, 100)]
+    assert customer.remaining() == dict(zip(lots, (0, 0, 95), strict=True))
+    known = len(customer.entries())
+    reverse(customer, actor, owed.charge_id, amount_nano=12)
+    assert customer.entries()[known:] == [
+        ("debt_reopened", None, -5), ("reversal", lots[2], 5),
+        ("debt_reopened", None, -7), ("reversal", lots[1], 7),
+        ("debt_reversal", None, 12),
+    ]  # fmt: skip
+    known += 5
+    reverse(customer, actor, owed.charge_id)
+    assert customer.entries()[known:] == [
+        ("debt_reopened", None, -8), ("reversal", lots[1], 8),
+        ("debt_reopened", None, -10), ("reversal", lots[0], 10),
+        ("debt_reversal", None, 18),
+    ]  # fmt: skip
+    assert customer.remaining() == dict(zip(lots, (10, 15, 100), strict=True))
+    assert customer.summary().debt_nano == 0
+    assert other.footprint() == before
+
+
+def test_a_debt_that_two_lots_paid_at_once_returns_to_the_later_one_first(customer, actor):
+    spent = customer.give(50, expires_at=later(10)).lot_id
+    first = customer.give(20, expires_at=later(20)).lot_id
+    second = customer.give(30, expires_at=later(30)).lot_id
+    customer.charge(50, key="c")
+    taken = take_back(customer, actor, spent, 40, rest_as_debt=True)
+    assert customer.entries()[-4:] == [
+        ("take_back_debt", None, -40),
+        ("debt_payment", first, -20), ("debt_payment", second, -20), ("debt_settlement", None, 40),
+    ]  # fmt: skip
+    undo = partial(reverse, customer, actor, taken.take_back_id, cause_kind=Reversal.Cause.TAKE_BACK)
+    undo(amount_nano=15)
+    assert customer.remaining() == {spent: 0, first: 0, second: 25}
+    undo(amount_nano=15)
+    assert customer.remaining() == {spent: 0, first: 10, second: 30}
+    undo()
+    assert customer.remaining() == {spent: 0, first: 20, second: 30}
+
+
+def test_a_reversal_counts_on_the_day_surface_model_and_key_of_its_charge_and_on_no_other(customer, actor):
+    customer.give(1_000)
+    publish_price("other")
+    usages = [
+        Usage(model=MODEL, quantities={"input": 10}, surface="api", key_ref="k"),
+        Usage(model="other", quantities={"input": 10}, surface="api", key_ref="k"),
+        Usage(model=MODEL, quantities={"input": 10}, surface="workbench", key_ref="k"),
+        Usage(model=MODEL, quantities={"input": 10}, surface="api", key_ref="l"),
+    ]
+    days = (None, customer.now() - timedelta(days=2))
+    charges = [
+        metering.report_usage(organization_id=customer.id, key=f"{number}-{day}", usage=usage, occurred_at=day)
+        for number, usage in enumerate(usages)
+        for day in days
+    ]
+    reverse(customer, actor, charges[0].charge_id, amount_nano=7)
+    reversed_days = UsageDay.objects.filter(reversed_nano__gt=0)
+    assert UsageDay.objects.count() == 8
+    assert [
+        (day.day, day.surface, day.priced_model.slug, day.key_ref, day.reversed_nano) for day in reversed_days
+    ] == [(customer.now().astimezone(UTC).date(), "api", MODEL, "k", 7)]  # fmt: skip
+
+
+def test_case_115_take_backs_of_a_lot_add_up_to_what_it_granted_whatever_was_taken_of_others(customer, actor):
+    lot_id, other_id = customer.give(100).lot_id, customer.give(100).lot_id
+    take_back(customer, actor, other_id, 90)
+    taken = [take_back(customer, actor, lot_id, amount_nano, rest_as_debt=True) for amount_nano in (30, 40, 50)]
+    assert [one.taken_nano + one.debt_nano for one in taken] == [30, 40, 30]
+    with pytest.raises(Refused):
+        take_back(customer, actor, lot_id, 1, rest_as_debt=True)
+
+
+def test_case_115_what_was_given_back_of_a_take_back_can_be_taken_again(customer, actor):
+    """That of it, and nothing that was given back of anything else."""
+    lot_id, other_id = customer.give(100).lot_id, customer.give(100).lot_id
+    charged = customer.charge(40, key="c")
+    first, other = take_back(customer, actor, lot_id, 100, rest_as_debt=True), take_back(customer, actor, other_id, 50)
+    of_take_backs = partial(reverse, customer, actor, cause_kind=Reversal.Cause.TAKE_BACK)
+    of_take_backs(first.take_back_id, amount_nano=10)
+    of_take_backs(first.take_back_id, amount_nano=20)
+    of_take_backs(other.take_back_id, amount_nano=7)
+    reverse(customer, actor, charged.charge_id, amount_nano=5)
+    again = take_back(customer, actor, lot_id, 100, rest_as_debt=True)
+    assert again.taken_nano + again.debt_nano == 30
+
+
+def test_case_100_that_other_usage_was_charged_since_does_not_keep_one_from_being_settled(customer, actor):
+    customer.give(10**6)
+    waiting, other = unpriced(customer, key="waiting"), unpriced(customer, key="other")
+    publish_price("unheard-of", effective_at=customer.now() - timedelta(seconds=1))
+    usage = Usage(model="unheard-of", quantities={"input": 1_000, "output": 10}, key_ref="key_12")
+    assert metering.report_usage(organization_id=customer.id, key="other", usage=usage).outcome == "charged"
+    assert settle(waiting, actor).debt_nano == 0
+    with pytest.raises(Refused) as refusal:
+        ledger.adjust(amount_nano=5, may_owe=True, unpriced_usage_id=other.pk,
+                      **of_nobody_in_particular(customer, key=uuid4()))  # fmt: skip
+    assert refusal.value.code == "already_charged"
 
 
 # --- Rehearsed -------------------------------------------------------------------------------------------------------

@@ -284,3 +284,87 @@ def test_what_the_sweep_books_makes_a_reload_due_once_and_only_below_the_line(cl
     told = list(CreditEvent.objects.filter(organization_id=customer.id).values_list("kind", flat=True))
     assert told == (["reload_due"] if is_due else [])
     assert (CreditAccount.objects.get(organization_id=customer.id).low_at is not None) == is_due
+
+
+# What an organization has when its lots end: how much is held by a hold that is still open then, how much by one that
+# has lapsed and not come back yet, and the line of auto-reload. 40 of its credit is live afterwards.
+ACCOUNTS = [
+    {"open": 0, "lapsed": 0, "line": None},
+    {"open": 15, "lapsed": 0, "line": 56},
+    {"open": 15, "lapsed": 0, "line": 55},
+    {"open": 0, "lapsed": 15, "line": 41},
+    {"open": 15, "lapsed": 15, "line": 55},
+    {"open": 15, "lapsed": 15, "line": 56},
+    {"open": 0, "lapsed": 15, "line": None, "live": 0},
+    {"open": 0, "lapsed": 0, "line": 1, "live": 0},
+    {"open": 0, "lapsed": 0, "line": 1_000},
+    {"open": 0, "lapsed": 15, "line": 1_000},
+    {"open": 0, "lapsed": 0, "line": None, "live": 0, "is_refused": True},
+]
+
+
+def with_ending_lots(
+    slug: str, clock, *, open: int, lapsed: int, line: int | None, live: int = 40, is_refused: bool = False
+) -> Customer:
+    clock.set(END - timedelta(minutes=30))
+    customer = Customer(slug)
+    customer.give(10, expires_at=END)
+    customer.give(20, expires_at=END - timedelta(minutes=1))
+    customer.give(30, expires_at=END)
+    if live:
+        customer.give(live)
+    ledger.set_reload_line(organization_id=customer.id, below_nano=line)
+    if lapsed:
+        customer.hold(lapsed, key="lapsed", ttl_seconds=60)
+    if open:
+        customer.hold(open, key="open", ttl_seconds=3_600)
+    if is_refused:
+        customer.charge(1_000, key="too much")
+    return customer
+
+
+def books_of(customer: Customer) -> list[object]:
+    """All that the sweep may change, with lots by their place in the story."""
+    lots = list(CreditLot.objects.filter(organization_id=customer.id).order_by("id").values_list("id", flat=True))
+    entries = [
+        (entry.kind, lots.index(entry.lot_id), entry.amount_nano, entry.value_at, entry.balance_after_nano)
+        for entry in LedgerEntry.objects.filter(organization_id=customer.id, booked_at__gte=END).order_by("seq")
+    ]
+    account = CreditAccount.objects.get(organization_id=customer.id)
+    events = CreditEvent.objects.filter(organization_id=customer.id).order_by("id").values_list("kind", "occurred_at")
+    sums = (account.unreserved_nano, account.held_nano, account.low_at, account.low_cause, account.exhausted_at)
+    return [entries, sums, list(events), list(customer.remaining().values())]
+
+
+def test_the_sweep_of_many_accounts_books_what_a_sweep_of_each_would(clock):
+    publish_price()
+    alone = [with_ending_lots(f"alone-{number}", clock, **account) for number, account in enumerate(ACCOUNTS)]
+    clock.set(END)
+    one_by_one = [ledger.expire(organization_id=customer.id) for customer in alone]
+    together = [with_ending_lots(f"together-{number}", clock, **account) for number, account in enumerate(ACCOUNTS)]
+    clock.set(END)
+    swept = ledger.expire_due(limit=100)
+    assert [books_of(customer) for customer in together] == [books_of(customer) for customer in alone]
+    assert swept.booked == sum(expired.booked for expired in one_by_one) > 2 * len(ACCOUNTS)
+    assert sorted(swept.newly_low) == [
+        customer.id for customer, expired in zip(together, one_by_one, strict=True) if expired.is_newly_low
+    ]
+    assert [expired.is_newly_low for expired in one_by_one] == [
+        False, True, False, True, False, True, False, True, False, False, False,
+    ]  # fmt: skip
+    # Sooner end first, then the older lot.
+    [entries, *_], *_ = (books_of(customer) for customer in alone)
+    assert [(kind, lot) for kind, lot, *_ in entries] == [("expiry", 1), ("expiry", 0), ("expiry", 2)]
+
+
+def test_a_sweep_of_an_organization_that_is_not_there_books_nothing(clock):
+    expired = ledger.expire(organization_id=10**6)
+    assert (expired.booked, expired.is_newly_low) == (0, False)
+
+
+def test_a_sweep_of_one_account_takes_the_soonest_ends_first(clock):
+    publish_price()
+    customer = with_ending_lots("acme", clock, open=0, lapsed=0, line=None)
+    clock.set(END)
+    assert ledger.expire(organization_id=customer.id, limit=2).booked == 2
+    assert list(customer.remaining().values()) == [0, 0, 30, 40]

@@ -9,7 +9,7 @@ from django.db import connections
 
 from billing.credits import ledger, metering
 from billing.errors import InvalidUsage
-from billing.models import Charge, CreditAccount, Hold, LedgerEntry
+from billing.models import Charge, CreditAccount, CreditEvent, Hold, LedgerEntry
 from billing.tests.customer import Customer, units
 
 pytestmark = pytest.mark.django_db
@@ -259,6 +259,22 @@ def test_a_repeated_void_counts_other_lapsed_holds_as_given_back(customer, clock
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_void_that_finds_other_credit_gone_tells_once_that_a_reload_is_due(customer, clock):
+    """A hold lapses into a lot that has ended: whoever comes by next tells of it, also by repeating a void."""
+    customer.give(60, expires_at=START + timedelta(seconds=90))
+    customer.give(100)
+    customer.hold(60, key="forgotten", ttl_seconds=60)
+    voided, open_ = customer.hold(10, key="a"), customer.hold(10, key="b")
+    assert not customer.void(voided).is_newly_low
+    ledger.set_reload_line(organization_id=customer.id, below_nano=120)
+    clock.advance(timedelta(seconds=120))
+    repeated = customer.void(voided)
+    assert (repeated.outcome, repeated.is_newly_low) == ("replayed", True)
+    assert customer.void(voided).is_newly_low is False
+    assert customer.void(open_).is_newly_low is False
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_lapse_pays_debt_with_what_comes_back(customer, clock):
     customer.give(100)
     customer.hold(80, key="h", ttl_seconds=60)
@@ -365,6 +381,19 @@ def test_a_void_after_the_lots_end_returns_nothing(customer, clock):
     assert customer.entries()[1:] == [("return_expired", lot, -60)]
     ledger.expire(organization_id=customer.id)
     assert customer.entries()[2:] == [("expiry", lot, -40)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_void_after_the_lots_end_moves_the_line_of_auto_reload(customer, clock):
+    """Held credit counts as there; what comes back to a lot past its end is gone."""
+    customer.give(60, expires_at=START + timedelta(seconds=90))
+    customer.give(100)
+    hold_id = customer.hold(60, key="h")
+    ledger.set_reload_line(organization_id=customer.id, below_nano=120)
+    clock.advance(timedelta(seconds=120))
+    result = customer.void(hold_id)
+    assert (result.outcome, result.is_newly_low) == ("voided", True)
+    assert CreditEvent.objects.get().kind == "reload_due"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connection, tran
 
 from billing.credits import invariants, ledger, metering
 from billing.errors import InsideTransaction, InvalidUsage, OrganizationUnknown
-from billing.models import Charge, CreditAccount, CreditLot, LedgerEntry
+from billing.models import Charge, CreditAccount, CreditEvent, CreditLot, LedgerEntry
 from billing.tests.customer import Customer, units
 from billing.tests.history import History
 
@@ -133,6 +133,24 @@ def test_a_refused_charge_changes_nothing(customer):
     refused = customer.charge(7, key="a")
     assert (refused.outcome, refused.amount_nano, refused.available_nano) == ("insufficient", 7, 6)
     assert customer.footprint() == before
+
+
+def test_a_refusal_that_tells_nothing_new_does_not_write_the_account(customer):
+    """A blocked client that keeps trying costs no more than the lock."""
+    customer.give(6)
+    ledger.set_reload_line(organization_id=customer.id, below_nano=1)
+
+    def version() -> tuple[object, ...]:
+        with connection.cursor() as cursor:
+            cursor.execute("select ctid, last_at from billing_creditaccount")
+            return tuple(cursor.fetchone())
+
+    before = version()
+    assert customer.charge(7, key="a").outcome == "insufficient"
+    told = version()
+    assert told != before, "a reload became due, and credit ran out"
+    assert [customer.charge(7, key="b").outcome, customer.authorize(7, key="h").outcome] == ["insufficient"] * 2
+    assert version() == told
 
 
 @pytest.mark.parametrize("operation", ["authorize", "charge"])
@@ -328,6 +346,7 @@ def test_case_009_a_purchase_is_granted_once(customer):
 def test_a_purchase_of_another_organization_or_amount_grants_nothing(customer):
     other = Customer("other")
     purchase = customer.begin_purchase(500)
+    other.begin_purchase(500)
     for organization_id, amount_nano in [(other.id, purchase.credit_nano), (customer.id, purchase.credit_nano + 1)]:
         with pytest.raises(IntegrityError), transaction.atomic():
             ledger.grant(
@@ -394,6 +413,21 @@ def test_case_117_the_next_credit_pays_debt_first_with_entries_for_both(customer
     ]  # fmt: skip
     summary = customer.summary()
     assert (summary.debt_nano, summary.available_nano, summary.balance_nano) == (0, 85, 85)
+
+
+def test_credit_that_only_pays_debt_does_not_end_that_credit_ran_out(customer):
+    """Whoever has as little as before is not told anew that it ran out."""
+    customer.give(10)
+    customer.report(25, key="a")
+    ran_out_at = CreditAccount.objects.get().exhausted_at
+    assert ran_out_at is not None
+    customer.give(15)
+    assert customer.summary().available_nano == 0
+    assert CreditAccount.objects.get().exhausted_at == ran_out_at
+    assert customer.charge(1, key="b").outcome == "insufficient"
+    assert CreditEvent.objects.filter(kind="exhausted").count() == 1
+    customer.give(1)
+    assert CreditAccount.objects.get().exhausted_at is None
 
 
 def test_case_117_a_grant_smaller_than_the_debt_pays_a_part(customer):

@@ -14,7 +14,7 @@ from accounts.models import User
 from billing.credits import metering, prices, promotions
 from billing.credits.metering import Usage
 from billing.errors import Refused
-from billing.models import Charge, CreditLot, Price, PricedModel, PriceVersion
+from billing.models import Charge, CreditLot, Price, PricedModel, PriceVersion, UnpricedUsage
 from billing.money import exact_usd, nano_from_cents
 from billing.tests.customer import MODEL, PRICED_SINCE, Customer, publish_price
 
@@ -99,6 +99,33 @@ def test_case_078_a_class_without_a_price_is_refused_but_none_of_it_needs_no_pri
         organization_id=customer.id, key="a", usage=Usage(model=MODEL, quantities={"input": 1, "audio": 0})
     )
     assert (charged.outcome, charged.amount_nano) == ("charged", 1)
+    nothing = metering.authorize(organization_id=customer.id, key="h", usage=Usage(MODEL, {"audio": 0}))
+    assert (nothing.outcome, nothing.amount_nano) == ("authorized", 0)
+
+
+def test_case_078_of_several_classes_without_a_price_the_first_by_name_is_named(customer):
+    customer.give(100)
+    refused = metering.charge(organization_id=customer.id, key="a", usage=Usage(MODEL, {"video": 1, "audio": 1}))
+    assert (refused.outcome, refused.detail) == ("price_missing", "audio")
+
+
+def test_case_078_attempts_without_a_price_are_one_row_that_tells_of_the_latest(customer):
+    """Refused before it was served: there is nothing to charge, but somebody has to see what is being asked for."""
+    customer.give(100)
+    attempts = (
+        Usage("unheard-of", {"input": 1}, surface="api", key_ref="key_1"),
+        Usage("unheard-of", {"input": 2, "output": 3}, surface="workbench", key_ref="key_2"),
+    )
+    for number, usage in enumerate(attempts):
+        metering.authorize(organization_id=customer.id, key=f"h{number}", usage=usage)
+    row = UnpricedUsage.objects.get()
+    assert (row.attempts, row.quantities, row.surface, row.key_ref) == (
+        2,
+        {"input": 2, "output": 3},
+        "workbench",
+        "key_2",
+    )
+    assert row.first_at < row.started_at == row.last_at
 
 
 def test_case_079_a_price_of_zero_charges_zero(customer):

@@ -1,12 +1,14 @@
 """A pytest plugin that runs the collected tests against mutants, instead of once.
 
 First every test runs once as things stand, and what it executes is noted: functions of the database by its own
-statistics, functions of Python by a profile. Then each mutant lives in a child of this process, which runs the tests
-that execute its function, the quickest and deadliest first, until one fails. Nothing is set up anew in between.
+statistics and by its errors, functions of Python by a profile. Then each mutant lives in a child of this process, which
+runs the tests that execute its function, the quickest and deadliest first, until one fails. Nothing is set up anew in
+between.
 """
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -40,6 +42,8 @@ DEADLY = {"": 0, "beside_the_model": 400, "long_story": 100, "random_history": 5
 
 KILLED, SURVIVED, INVALID = "killed", "survived", "invalid"
 TOP = ""
+# What the database says of the functions that an error came through. Its statistics count only calls that returned.
+IN_A_FUNCTION = re.compile(r"function (?:public\.)?\"?(\w+)")
 NOTHING = "select null::bigint as organization_id, '' as subject, '' as detail where false"
 
 
@@ -114,9 +118,11 @@ class Trials:
         self._owner = psycopg.connect(address("console_owner"), autocommit=True)
         self._superuser.execute("set stats_fetch_consistency = 'none'")
         calls = self._calls()
+        raised = _note_errors()
         for item in list(self._items):
             connections.close_all()
             seen: set[tuple[str, str]] = set()
+            raised.clear()
             began = time.monotonic()
             failure = self._profiled(item, seen)
             seconds = time.monotonic() - began
@@ -127,6 +133,7 @@ class Trials:
                 self._items.remove(item)
                 continue
             seen |= {("sql", name) for name, count in calls.items() if count > before.get(name, 0)}
+            seen |= {("sql", name) for name in raised}
             self._seconds[item] = seconds
             self._executed[item] = seen
         told = sorted(self._seconds.items(), key=lambda pair: -pair[1])
@@ -267,6 +274,20 @@ class Trials:
         clock = (CHECKOUT / catalogue.SQL_FOLDER / "clock.sql").read_text(encoding="utf-8")
         self._owner.execute(clock.replace("create function", "create or replace function").encode())
         flush_as_superuser(None)  # type: ignore[arg-type]
+
+
+def _note_errors() -> set[str]:
+    """A set to which every error of the database adds the functions that it came through, from now on."""
+    raised: set[str] = set()
+    make = psycopg.errors.error_from_result
+
+    def make_and_note(*arguments: Any, **options: Any) -> psycopg.Error:
+        error = make(*arguments, **options)
+        raised.update(IN_A_FUNCTION.findall(error.diag.context or ""))
+        return error
+
+    psycopg.errors.error_from_result = make_and_note
+    return raised
 
 
 def _is_nonsense(failure: str) -> bool:
