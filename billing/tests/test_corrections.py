@@ -545,6 +545,19 @@ def test_what_a_take_back_owes_is_paid_at_once_from_other_credit(customer, actor
     ]  # fmt: skip
 
 
+def test_credit_that_comes_back_ends_that_credit_ran_out(customer, actor):
+    customer.give(100)
+    charged = customer.charge(100, key="c")
+    assert CreditAccount.objects.get().exhausted_at is not None
+    reverse(customer, actor, charged.charge_id, amount_nano=1)
+    assert CreditAccount.objects.get().exhausted_at is None
+
+
+def test_closing_a_closed_account_is_no_mistake(customer):
+    for before in ("open", "closed"):
+        assert ledger.set_state(organization_id=customer.id, state=CreditAccount.State.CLOSED) == before
+
+
 def test_debt_that_goes_away_after_it_was_paid_gives_its_newest_payments_back_to_their_lots(customer, actor):
     """Another organization's debt was paid in between; that stays as it is."""
     other = Customer("other")

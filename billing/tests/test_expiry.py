@@ -323,7 +323,7 @@ def with_ending_lots(
     return customer
 
 
-def books_of(customer: Customer) -> list[object]:
+def books_of(customer: Customer) -> list[Any]:
     """All that the sweep may change, with lots by their place in the story."""
     lots = list(CreditLot.objects.filter(organization_id=customer.id).order_by("id").values_list("id", flat=True))
     entries = [

@@ -18,7 +18,10 @@ EARLY, LATE = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, microsecond
 UNKNOWN = "something else"
 
 
-def differences(connection, function: str, types: str, rows: Iterable[tuple[Any, ...]], expected: Callable) -> list:
+Row = tuple[Any, ...]
+
+
+def differences(connection, function: str, types: str, rows: Iterable[Row], expected: Callable[..., bool]) -> list[Row]:
     """The rows about which a check says other than what is expected."""
     rows = list(rows)
     marks = ", ".join(f"%s::{name}[]" for name in types.split())
