@@ -17,7 +17,7 @@ from accounts.models import Membership, Organization, Role, User
 from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
-from billing.models import AutoReload, CreditEvent, PaymentMethod, Purchase
+from billing.models import AutoReload, CreditEvent, Dispute, PaymentMethod, Purchase, Refund
 from billing.money import credit_text, dollars_text
 
 _PATHS = {
@@ -95,6 +95,28 @@ def reload_disputed(*, reload: AutoReload, at: datetime) -> None:
     _send_about_reload("reload_disputed", reload, {}, at=at, key=f"{at:%Y%m%d%H%M%S%f}")
 
 
+def refund_made(*, refund: Refund, purchase: Purchase, taken_nano: int) -> None:
+    """Money of a purchase goes back to its card, and ``taken_nano`` of credit with it."""
+    _send("refund_made", purchase, {**_about_refund(refund, purchase), **_taken(taken_nano)}, key=f"{refund.pk}")
+
+
+def refund_failed(*, refund: Refund, purchase: Purchase) -> None:
+    """A refund that was told of has failed after all: the credit is back, and the money is not."""
+    _send("refund_failed", purchase, _about_refund(refund, purchase), key=f"{refund.pk}")
+
+
+def dispute_opened(*, dispute: Dispute, purchase: Purchase, taken_nano: int, at: datetime) -> None:
+    """The bank has taken back a payment for its card holder, and ``taken_nano`` of credit goes with it."""
+    context = {**_about_dispute(dispute, purchase), **_taken(taken_nano), "moment": _moment(at, purchase.organization)}
+    _send("dispute_opened", purchase, context, key=f"{dispute.pk}")
+
+
+def dispute_closed(*, dispute: Dispute, purchase: Purchase, at: datetime) -> None:
+    """A dispute was decided: credit is given back, or stays taken."""
+    context = {**_about_dispute(dispute, purchase), "moment": _moment(at, purchase.organization)}
+    _send("dispute_closed", purchase, context, key=f"{dispute.pk}-{dispute.status}-{at:%Y%m%d%H%M%S%f}")
+
+
 def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
     """There is another card. Also the mail that tells the others if it was not one of them who did it."""
     organization = card.organization
@@ -149,7 +171,27 @@ def _send_about_reload(template: str, reload: AutoReload, more: Mapping[str, Any
     _send_to_all(template, organization, context, key=f"{template.replace('_', '-')}-{organization.pk}-{key}")
 
 
-def _send(template: str, purchase: Purchase, more: Mapping[str, Any]) -> None:
+def _about_refund(refund: Refund, purchase: Purchase) -> dict[str, Any]:
+    return {
+        "refunded": dollars_text(refund.amount_cents),
+        "is_partial": refund.amount_cents < purchase.amount_cents,
+        "bought": _day(purchase.created_at, purchase.organization),
+    }
+
+
+def _about_dispute(dispute: Dispute, purchase: Purchase) -> dict[str, Any]:
+    return {
+        "disputed": dollars_text(dispute.amount_cents),
+        "is_lost": dispute.status == Dispute.Status.LOST,
+        "bought": _day(purchase.created_at, purchase.organization),
+    }
+
+
+def _taken(taken_nano: int) -> dict[str, Any]:
+    return {"taken": credit_text(taken_nano).main}
+
+
+def _send(template: str, purchase: Purchase, more: Mapping[str, Any], *, key: str = "") -> None:
     organization = purchase.organization
     summary = queries.summary(organization_id=organization.pk)
     context = {
@@ -161,11 +203,12 @@ def _send(template: str, purchase: Purchase, more: Mapping[str, Any]) -> None:
         "moment": _moment(purchase.settled_at or purchase.sent_at or purchase.created_at, organization),
         "available": credit_text(summary.available_nano).main,
         "is_blocked": summary.is_blocked,
+        "debt": credit_text(summary.debt_nano, is_owed=True).main if summary.debt_nano else "",
         "purchase_url": _url("billing:purchase", slug=organization.slug, purchase_id=purchase.pk),
         **_spending(organization, at=summary.counted_at, available_nano=summary.available_nano),
         **more,
     }
-    _send_to_all(template, organization, context, key=f"{template.replace('_', '-')}-{purchase.pk}")
+    _send_to_all(template, organization, context, key=f"{template.replace('_', '-')}-{key or purchase.pk}")
 
 
 def _spending(organization: Organization, *, at: datetime, available_nano: int) -> dict[str, str]:

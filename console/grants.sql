@@ -35,6 +35,17 @@ BEGIN
         REVOKE UPDATE, DELETE, TRUNCATE ON accounts_auditevent FROM console_app;
     END IF;
 
+    -- Refunds, disputes and what was taken back for them are kept. A clawback only learns what has undone it.
+    FOREACH name IN ARRAY ARRAY['billing_refund', 'billing_dispute', 'billing_clawback', 'billing_earlyfraudwarning'] LOOP
+        IF to_regclass('public.' || name) IS NOT NULL THEN
+            EXECUTE format('REVOKE DELETE, TRUNCATE ON %I FROM console_app', name);
+        END IF;
+    END LOOP;
+    IF to_regclass('public.billing_clawback') IS NOT NULL THEN
+        REVOKE UPDATE ON billing_clawback FROM console_app;
+        GRANT UPDATE (reversal_id, undone_at) ON billing_clawback TO console_app;
+    END IF;
+
     -- Receipts and credit notes are kept as they were issued; only the trigger that numbers them counts.
     FOREACH name IN ARRAY ARRAY['billing_receipt', 'billing_creditnote'] LOOP
         IF to_regclass('public.' || name) IS NOT NULL THEN

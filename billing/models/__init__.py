@@ -1,13 +1,16 @@
 from .auto_reload import AutoReload, AutoReloadConsent, ReloadState
 from .billing_accounts import BillingAccount
 from .billing_details import BillingDetails
+from .clawbacks import Clawback
 from .corrections import DebitAdjustment, Reversal, TakeBack
 from .credit_events import CreditEvent
+from .disputes import Dispute, EarlyFraudWarning
 from .ledger import Charge, CreditAccount, CreditLot, Hold, LedgerEntry
 from .payment_methods import CardSetup, PaymentMethod, StripeCustomer
 from .prices import Price, PricedModel, PriceVersion, Surface, TokenClass
 from .purchases import Purchase
 from .receipts import CreditNote, DocumentCounter, Receipt
+from .refunds import Refund
 from .stripe_events import StripeEvent
 from .usage import UnpricedUsage, UsageDay
 
@@ -18,12 +21,15 @@ __all__ = [
     "BillingDetails",
     "CardSetup",
     "Charge",
+    "Clawback",
     "CreditAccount",
     "CreditEvent",
     "CreditLot",
     "CreditNote",
     "DebitAdjustment",
+    "Dispute",
     "DocumentCounter",
+    "EarlyFraudWarning",
     "Hold",
     "LedgerEntry",
     "PaymentMethod",
@@ -32,6 +38,7 @@ __all__ = [
     "PricedModel",
     "Purchase",
     "Receipt",
+    "Refund",
     "ReloadState",
     "Reversal",
     "StripeCustomer",

@@ -57,6 +57,9 @@ class Purchase(models.Model):
     )
     checked_at = models.DateTimeField(null=True, help_text="When the PaymentIntent was last read again.")
     settled_at = models.DateTimeField(null=True, help_text="When it ended, in either way.")
+    returns_read = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="How often its refunds and disputes were read and booked."
+    )
 
     class Meta:
         constraints = [

@@ -11,7 +11,7 @@ from django.db.models import F, Q, QuerySet
 
 from billing.errors import BillingError, PaymentProcessorUnavailable
 from billing.models import Purchase, StripeCustomer
-from billing.payments import payment_methods, purchases, stripe_events, stripe_gateway
+from billing.payments import payment_methods, purchases, refunds, stripe_events, stripe_gateway
 
 BATCH_SIZE = 50
 FIRST_LOOK_AFTER = timedelta(seconds=30)
@@ -29,6 +29,11 @@ def sweep(*, at: datetime) -> None:
             look(purchase_id=purchase_id, at=at)
         except BillingError as error:
             logger.warning("Purchase %s could not be looked at: %s", purchase_id, error)
+    for refund_id in refunds.due(at=at, first_look_after=FIRST_LOOK_AFTER, limit=BATCH_SIZE):
+        try:
+            refunds.look(refund_id=refund_id, at=at)
+        except BillingError as error:
+            logger.warning("Refund %s could not be looked at: %s", refund_id, error)
     for organization in payment_methods.untidy_organizations():
         payment_methods.tidy(organization=organization)
     try:

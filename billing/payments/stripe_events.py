@@ -11,7 +11,7 @@ from django.db.models import F
 
 from billing.errors import Refused
 from billing.models import CardSetup, Purchase, StripeEvent
-from billing.payments import payment_methods, purchases, stripe_gateway
+from billing.payments import disputes, payment_methods, purchases, returns, stripe_gateway
 from billing.payments.stripe_gateway import EventFacts
 
 BODY_BYTES_MAX = 256 * 1024
@@ -29,6 +29,18 @@ HANDLED_TYPES = [
     "payment_method.automatically_updated",
     "payment_method.detached",
     "payment_method.updated",
+    "charge.refunded",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
 ]
 
 logger = logging.getLogger(__name__)
@@ -100,7 +112,11 @@ def _outcome(event: StripeEvent, *, at: datetime) -> str:
     """Act on an event. The text is for staff."""
     if bool(event.payload.get("livemode")) != stripe_gateway.is_live():
         logger.error("Event %s is of the other mode, live or test.", event.stripe_event_id)
-        return "ignored: other mode"
+        return "refused: other mode"
+    if event.payload.get("account"):
+        # https://docs.stripe.com/connect/webhooks: an event of a connected account names it.
+        logger.error("Event %s is of another account.", event.stripe_event_id)
+        return "refused: other account"
     if event.type not in HANDLED_TYPES:
         return "ignored: no handler"
     kind = event.type.partition(".")[0]
@@ -108,6 +124,10 @@ def _outcome(event: StripeEvent, *, at: datetime) -> str:
         return _settle(event, at=at)
     if kind == "setup_intent":
         return _finish_card(event, at=at)
+    if kind in ("charge", "refund"):
+        return _settle_returns(event, at=at)
+    if kind == "radar":
+        return _note_warning(event, at=at)
     if event.type == "payment_method.detached":
         return _told(payment_methods.note_detached(payment_method_id=event.object_id, at=at))
     return _told(payment_methods.note_updated(payment_method_id=event.object_id))
@@ -128,10 +148,65 @@ def _purchase_of(event: StripeEvent) -> int | None:
     if known is not None:
         return known
     metadata = event.payload["data"]["object"].get("metadata") or {}
-    named = str(metadata.get("purchase_id") or "")
-    if not named.isascii() or not named.isdecimal() or len(named) > 18:
+    return Purchase.objects.filter(pk=_number(metadata.get("purchase_id"))).values_list("pk", flat=True).first()
+
+
+def _number(named: object) -> int:
+    """An id in metadata; 0, which no row has, for whatever is none."""
+    text = str(named or "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else 0
+
+
+def _settle_returns(event: StripeEvent, *, at: datetime) -> str:
+    """A refund or dispute, in whatever state: everything of its payment is read and booked (record 0085)."""
+    purchase = _paid_purchase(_payment_of(event), at=at)
+    if purchase is None:
+        logger.error("Event %s is about a payment that is not known here.", event.stripe_event_id)
+        return "ignored: unknown payment"
+    if purchase.state != Purchase.State.SUCCEEDED:
+        return f"purchase {purchase.pk} is {purchase.state}: nothing was granted"
+    returns.settle(purchase_id=purchase.pk, at=at)
+    return f"purchase {purchase.pk}: refunds and disputes booked"
+
+
+def _note_warning(event: StripeEvent, *, at: datetime) -> str:
+    facts = stripe_gateway.read_warning(warning_id=event.object_id)
+    purchase = _paid_purchase(facts.payment_intent_id, at=at)
+    if purchase is None:
+        logger.error("Event %s is about a payment that is not known here.", event.stripe_event_id)
+        return "ignored: unknown payment"
+    disputes.note_warning(purchase=purchase, facts=facts, at=at)
+    return f"purchase {purchase.pk}: warning kept"
+
+
+def _payment_of(event: StripeEvent) -> str | None:
+    """The PaymentIntent that a refund, dispute or charge belongs to: where to look, and nothing more."""
+    named = event.payload["data"]["object"].get("payment_intent")
+    if isinstance(named, dict):
+        named = named.get("id")
+    if isinstance(named, str) and named:
+        return named
+    if event.type.startswith("charge.dispute."):
+        return stripe_gateway.read_dispute(dispute_id=event.object_id).payment_intent_id
+    if event.type == "charge.refunded":
         return None
-    return Purchase.objects.filter(pk=int(named)).values_list("pk", flat=True).first()
+    return stripe_gateway.read_refund(refund_id=event.object_id).payment_intent_id
+
+
+def _paid_purchase(payment_intent_id: str | None, *, at: datetime) -> Purchase | None:
+    """The purchase of a PaymentIntent, its own success booked first: that event may come later, or never."""
+    if payment_intent_id is None:
+        return None
+    purchase = Purchase.objects.filter(payment_intent_id=payment_intent_id).first()
+    if purchase is None:
+        try:
+            facts = stripe_gateway.read_payment(payment_intent_id=payment_intent_id)
+        except stripe_gateway.ProcessorRefused:
+            return None
+        purchase = Purchase.objects.filter(pk=_number(facts.metadata.get("purchase_id"))).first()
+    if purchase is None or purchase.state == Purchase.State.SUCCEEDED:
+        return purchase
+    return purchases.settle(purchase_id=purchase.pk, at=at, payment_intent_id=payment_intent_id)
 
 
 def _finish_card(event: StripeEvent, *, at: datetime) -> str:

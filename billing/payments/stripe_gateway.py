@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -20,15 +20,19 @@ from django.conf import settings
 from stripe.params import (
     CustomerCreateParams,
     CustomerUpdateParams,
+    DisputeListParams,
     EventListParams,
     PaymentIntentCancelParams,
     PaymentIntentConfirmParams,
     PaymentIntentCreateParams,
     PaymentIntentListParams,
     PaymentIntentRetrieveParams,
+    RefundCreateParams,
+    RefundListParams,
     SetupIntentCreateParams,
     SetupIntentRetrieveParams,
 )
+from stripe.params.radar import EarlyFraudWarningListParams
 
 from billing.errors import PaymentProcessorUnavailable, Refused
 
@@ -38,10 +42,13 @@ RETRIES = 2
 SIGNATURE_TOLERANCE_SECONDS = 300
 PAGES_MAX = 10
 PAGE_SIZE = 100
+# https://docs.stripe.com/api/events/list: "up to 20 strings".
+EVENT_TYPES_MAX = 20
 
 logger = logging.getLogger(__name__)
 
 CancellationReason = Literal["abandoned", "duplicate", "requested_by_customer"]
+RefundReason = Literal["duplicate", "fraudulent", "requested_by_customer"]
 
 
 class ProcessorRefused(Refused):
@@ -122,6 +129,56 @@ class Payment:
     description: str
     metadata: Mapping[str, str]
     is_off_session: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFacts:
+    """A refund, by whomever it was made. ``status`` is pending, requires_action, succeeded, failed or canceled."""
+
+    id: str
+    status: str
+    amount_cents: int
+    currency: str
+    payment_intent_id: str | None
+    failure_code: str
+    created_at: datetime
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeFacts:
+    """A dispute or an inquiry. ``amount_cents`` is what is disputed, which may be less than what was paid."""
+
+    id: str
+    status: str
+    amount_cents: int
+    currency: str
+    payment_intent_id: str | None
+    reason: str
+    evidence_due_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WarningFacts:
+    """An early fraud warning. ``is_actionable``: a refund may still prevent a dispute."""
+
+    id: str
+    payment_intent_id: str | None
+    fraud_type: str
+    is_actionable: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """A refund to be asked for. Equal values make an equal request, which is what makes a resend safe."""
+
+    key: str
+    payment_intent_id: str
+    amount_cents: int
+    reason: RefundReason
+    metadata: Mapping[str, str]
 
 
 # Customers and cards
@@ -272,6 +329,94 @@ def payments_of(*, customer_id: str) -> Iterator[IntentFacts]:
             yield _intent_facts(intent)
 
 
+# Refunds and disputes
+
+
+def create_refund(order: RefundOrder) -> RefundFacts:
+    """Ask for a refund.
+
+    Raises:
+        ProcessorRefused: nothing was refunded by it: the payment was refunded or disputed already, for one.
+        PaymentProcessorUnavailable: the outcome is unknown.
+    """
+    params: RefundCreateParams = {
+        "payment_intent": order.payment_intent_id,
+        "amount": order.amount_cents,
+        "reason": order.reason,
+        "metadata": dict(order.metadata),
+    }
+    with _translated():
+        return _refund_facts(_client().v1.refunds.create(params, {"idempotency_key": order.key}))
+
+
+def read_refund(*, refund_id: str) -> RefundFacts:
+    """Read a refund as it is now."""
+    with _translated():
+        return _refund_facts(_client().v1.refunds.retrieve(refund_id))
+
+
+def refunds_of(*, payment_intent_id: str) -> list[RefundFacts]:
+    """All refunds of a payment, the oldest first. The list is read to its end."""
+    params: RefundListParams = {"payment_intent": payment_intent_id, "limit": PAGE_SIZE}
+    with _translated():
+        found = [_refund_facts(refund) for refund in _client().v1.refunds.list(params).auto_paging_iter()]
+    return found[::-1]
+
+
+def refunds_since(*, created_after: datetime) -> Iterator[RefundFacts]:
+    """Every refund that was made in the account since then, the newest first, page by page."""
+    params: RefundListParams = {"created": {"gte": int(created_after.timestamp())}, "limit": PAGE_SIZE}
+    with _translated():
+        for refund in _client().v1.refunds.list(params).auto_paging_iter():
+            yield _refund_facts(refund)
+
+
+def read_dispute(*, dispute_id: str) -> DisputeFacts:
+    """Read a dispute as it is now."""
+    with _translated():
+        return _dispute_facts(_client().v1.disputes.retrieve(dispute_id))
+
+
+def disputes_of(*, payment_intent_id: str) -> list[DisputeFacts]:
+    """All disputes and inquiries of a payment, the oldest first. The list is read to its end."""
+    params: DisputeListParams = {"payment_intent": payment_intent_id, "limit": PAGE_SIZE}
+    with _translated():
+        found = [_dispute_facts(dispute) for dispute in _client().v1.disputes.list(params).auto_paging_iter()]
+    return found[::-1]
+
+
+def disputes_since(*, created_after: datetime) -> Iterator[DisputeFacts]:
+    """Every dispute that was opened in the account since then, the newest first, page by page."""
+    params: DisputeListParams = {"created": {"gte": int(created_after.timestamp())}, "limit": PAGE_SIZE}
+    with _translated():
+        for dispute in _client().v1.disputes.list(params).auto_paging_iter():
+            yield _dispute_facts(dispute)
+
+
+def read_warning(*, warning_id: str) -> WarningFacts:
+    """Read an early fraud warning as it is now."""
+    with _translated():
+        return _warning_facts(_client().v1.radar.early_fraud_warnings.retrieve(warning_id))
+
+
+def warnings_of(*, payment_intent_id: str) -> list[WarningFacts]:
+    """All early fraud warnings of a payment. The list is read to its end."""
+    params: EarlyFraudWarningListParams = {"payment_intent": payment_intent_id, "limit": PAGE_SIZE}
+    with _translated():
+        return [
+            _warning_facts(warning)
+            for warning in _client().v1.radar.early_fraud_warnings.list(params).auto_paging_iter()
+        ]
+
+
+def warnings_since(*, created_after: datetime) -> Iterator[WarningFacts]:
+    """Every early fraud warning of the account since then, the newest first, page by page."""
+    params: EarlyFraudWarningListParams = {"created": {"gte": int(created_after.timestamp())}, "limit": PAGE_SIZE}
+    with _translated():
+        for warning in _client().v1.radar.early_fraud_warnings.list(params).auto_paging_iter():
+            yield _warning_facts(warning)
+
+
 # Events
 
 
@@ -293,21 +438,24 @@ def verified_event(*, body: bytes, signature: str) -> EventFacts:
 
 
 def undelivered_events(*, types: list[str], created_after: datetime) -> Iterator[EventFacts]:
-    """Events since ``created_after`` that Stripe could not deliver, or not yet; the newest first, at most a thousand.
+    """Events since ``created_after`` that Stripe could not deliver, or not yet; a thousand at most, newest first.
 
     https://docs.stripe.com/webhooks/process-undelivered-events: the list reaches back 30 days.
     """
-    params: EventListParams = {
-        "types": types,
-        "created": {"gte": int(created_after.timestamp())},
-        "delivery_success": False,
-        "limit": PAGE_SIZE,
-    }
-    with _translated():
-        for count, event in enumerate(_client().v1.events.list(params).auto_paging_iter()):
-            if count >= PAGES_MAX * PAGE_SIZE:
-                return
-            yield _event_facts(event.to_dict())
+    seen = 0
+    for first in range(0, len(types), EVENT_TYPES_MAX):
+        params: EventListParams = {
+            "types": types[first : first + EVENT_TYPES_MAX],
+            "created": {"gte": int(created_after.timestamp())},
+            "delivery_success": False,
+            "limit": PAGE_SIZE,
+        }
+        with _translated():
+            for event in _client().v1.events.list(params).auto_paging_iter():
+                if seen >= PAGES_MAX * PAGE_SIZE:
+                    return
+                seen += 1
+                yield _event_facts(event.to_dict())
 
 
 # Translation
@@ -436,6 +584,47 @@ def _card_facts(method: stripe.PaymentMethod) -> CardFacts:
         exp_year=card.exp_year,
         fingerprint=card.fingerprint or "",
     )
+
+
+def _refund_facts(refund: stripe.Refund) -> RefundFacts:
+    return RefundFacts(
+        id=refund.id,
+        status=refund.status or "pending",
+        amount_cents=refund.amount,
+        currency=refund.currency,
+        payment_intent_id=_id(refund.payment_intent),
+        failure_code=_text(refund, "failure_reason"),
+        created_at=_moment(refund.created),
+        metadata=dict(refund.to_dict().get("metadata") or {}),
+    )
+
+
+def _dispute_facts(dispute: stripe.Dispute) -> DisputeFacts:
+    due_by = dispute.evidence_details.due_by
+    return DisputeFacts(
+        id=dispute.id,
+        status=dispute.status,
+        amount_cents=dispute.amount,
+        currency=dispute.currency,
+        payment_intent_id=_id(dispute.payment_intent),
+        reason=dispute.reason,
+        evidence_due_at=_moment(due_by) if due_by else None,
+        created_at=_moment(dispute.created),
+    )
+
+
+def _warning_facts(warning: "stripe.radar.EarlyFraudWarning") -> WarningFacts:
+    return WarningFacts(
+        id=warning.id,
+        payment_intent_id=_id(warning.payment_intent) if "payment_intent" in warning else None,
+        fraud_type=warning.fraud_type,
+        is_actionable=warning.actionable,
+        created_at=_moment(warning.created),
+    )
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)
 
 
 def _event_facts(payload: dict[str, Any]) -> EventFacts:

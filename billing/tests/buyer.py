@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 from uuid import UUID, uuid4
 
+import stripe
 from django.conf import settings
 from django.db import connection, connections
 
@@ -22,9 +23,19 @@ from accounts.models import OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
 from billing.credits import ledger, metering, prices, queries
-from billing.models import AutoReload, CreditAccount, CreditLot, LedgerEntry, PaymentMethod, PricedModel, Purchase
+from billing.models import (
+    AutoReload,
+    CreditAccount,
+    CreditLot,
+    LedgerEntry,
+    PaymentMethod,
+    PricedModel,
+    Purchase,
+    Refund,
+    StripeEvent,
+)
 from billing.money import nano_from_cents
-from billing.payments import auto_reload, payment_methods, purchases
+from billing.payments import auto_reload, payment_methods, purchases, refunds, stripe_events, stripe_gateway
 from billing.terms import CREDIT_TERMS
 from sandbox.stripe.server import StandIn
 
@@ -124,6 +135,38 @@ class Buyer:
         purchase.refresh_from_db()
         self.stripe.control.answer_challenge(purchase.payment_intent_id or "", complete=complete)
 
+    # What comes back
+
+    def refund(self, purchase: Purchase, amount_cents: int, **options: Any) -> Refund:
+        """Staff refund a purchase."""
+        return refunds.refund(
+            purchase_id=purchase.pk,
+            amount_cents=amount_cents,
+            may_owe=options.pop("may_owe", False),
+            reason=options.pop("reason", "The customer asked for it, ticket 1"),
+            actor=options.pop("actor", self.admin),
+            key=options.pop("key", None) or uuid4(),
+            at=options.pop("at", None) or self.now(),
+        )
+
+    def hear(self, *types: str, times: int = 1) -> list[StripeEvent]:
+        """Deliver what Stripe has to tell of the account, the oldest first; all of it, or what is of these types."""
+        client = stripe.StripeClient("sk_test_reader", base_addresses={"api": self.stripe.base_url})
+        told = [event.to_dict() for event in client.v1.events.list({"limit": 100}).auto_paging_iter()]
+        heard = []
+        for event in reversed(told):
+            if not types or event["type"] in types:
+                facts = stripe_gateway.EventFacts(
+                    event["id"], event["type"], event["data"]["object"]["id"], event["api_version"], False, event
+                )
+                for _ in range(times):
+                    row = stripe_events.store(facts, at=self.now())
+                    StripeEvent.objects.filter(pk=row.pk).update(processed_at=None)
+                    stripe_events.process(event_id=row.pk, at=self.now())
+                row.refresh_from_db()
+                heard.append(row)
+        return heard
+
     # Auto-reload
 
     def arm(self, minimum_cents: int = 500, target_cents: int = 2_000, cap_cents: int = 10_000) -> AutoReload:
@@ -186,6 +229,12 @@ class Buyer:
     def available_cents(self) -> int:
         """Credit that can be used, in whole cents."""
         return queries.summary(organization_id=self.organization.pk).available_nano // 10**7
+
+    @property
+    def movements(self) -> list[tuple[str, int]]:
+        """Kind and amount of every entry, in whole cents, in order."""
+        rows = LedgerEntry.objects.filter(organization=self.organization).order_by("seq")
+        return [(kind, amount // 10**7) for kind, amount in rows.values_list("kind", "amount_nano")]
 
     @property
     def account(self) -> CreditAccount:

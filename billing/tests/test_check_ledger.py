@@ -319,6 +319,7 @@ UNKNOWABLE = {
     "billing_purchase.sent_at": _WHEN,
     "billing_purchase.checked_at": _WHEN,
     "billing_purchase.settled_at": _WHEN,
+    "billing_purchase.returns_read": "counts bookings, so that two readers at once notice each other",
     "billing_purchase.terms_accepted_at": _WHEN,
     "billing_purchase.terms_version": "which text was accepted; of a reload its consent says it too",
     "billing_purchase.payment_intent_id": "Stripe knows: check_ledger --stripe finds it",

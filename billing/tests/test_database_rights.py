@@ -121,6 +121,15 @@ def test_of_an_event_the_runtime_role_may_say_only_that_it_was_handled(runtime):
     refused(runtime, f"merge into {table} t using {table} s on t.id = s.id when matched then delete")
 
 
+def test_what_was_taken_back_for_a_refund_is_never_removed_and_only_learns_what_undid_it(runtime):
+    for table in ("billing_refund", "billing_dispute", "billing_clawback", "billing_earlyfraudwarning"):
+        refused(runtime, f"delete from {table}")
+        refused(runtime, f"truncate {table} cascade")
+    refused(runtime, "update billing_clawback set amount_cents = 1")
+    refused(runtime, "update billing_clawback set take_back_id = null, undone_at = now()")
+    runtime.execute("update billing_clawback set reversal_id = null, undone_at = now()")
+
+
 def test_the_runtime_role_changes_no_table_of_money(runtime):
     for table in (*MONEY_TABLES, "billing_creditevent"):
         refused(runtime, f"alter table {table} disable trigger all")
