@@ -71,6 +71,14 @@ def reload_sentence(*, minimum_cents: int, target_cents: int, monthly_cap_cents:
     )
 
 
+def reload_off_sentence(*, minimum_cents: int, target_cents: int, monthly_cap_cents: int) -> str:
+    """What switching auto-reload off means, in one paragraph. Stored like an agreement."""
+    return (
+        f"Auto-reload is off: no charge comes by itself. The amounts are kept: below {dollars_text(minimum_cents)}, "
+        f"back to {dollars_text(target_cents)}, at most {dollars_text(monthly_cap_cents)} in a calendar month (UTC)."
+    )
+
+
 def usage_confirmation(
     *,
     used_nano: int,

@@ -30,6 +30,11 @@ BEGIN
         GRANT UPDATE (handled_at) ON billing_creditevent TO console_app;
     END IF;
 
+    -- What somebody agreed to can be added to, never changed.
+    IF to_regclass('public.billing_autoreloadconsent') IS NOT NULL THEN
+        REVOKE UPDATE, DELETE, TRUNCATE ON billing_autoreloadconsent FROM console_app;
+    END IF;
+
     -- Audit rows and the migrations' own record can be added to or read, never changed.
     IF to_regclass('public.accounts_auditevent') IS NOT NULL THEN
         REVOKE UPDATE, DELETE, TRUNCATE ON accounts_auditevent FROM console_app;

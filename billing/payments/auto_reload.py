@@ -25,7 +25,7 @@ from billing.models import AutoReload, AutoReloadConsent, CreditAccount, Payment
 from billing.money import dollars_text, nano_from_cents
 from billing.payments import payment_methods, purchases, reload_line, reload_rules
 from billing.payments.reload_rules import CHARGE_MINIMUM_CENTS, DAY, RELOADS_PER_DAY_MAX, month_start
-from billing.terms import RELOAD_CONSENT, reload_sentence, usage_confirmation
+from billing.terms import RELOAD_CONSENT, reload_off_sentence, reload_sentence, usage_confirmation
 
 TARGET_GAP_MINIMUM_CENTS = 500
 MONTHLY_CAP_MAXIMUM_CENTS = 100_000_000
@@ -114,7 +114,8 @@ def save(
             organization=organization,
             defaults={**numbers, "is_enabled": is_enabled, "updated_at": at, "capped_at": None},
         )
-        _keep_consent(reload, actor, AutoReloadConsent.Kind.SAVED, text=_sentence(reload, card), at=at)
+        text = _sentence(reload, card) if is_enabled else reload_off_sentence(**_numbers(reload))
+        _keep_consent(reload, actor, AutoReloadConsent.Kind.SAVED, text=text, at=at)
         audit.record(
             organization=organization,
             actor=actor,
