@@ -17,7 +17,7 @@ from accounts.models import Membership, Organization, Role, User
 from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
-from billing.models import AutoReload, CreditEvent, Dispute, PaymentMethod, Purchase, Refund
+from billing.models import AutoReload, CreditEvent, Dispute, PaymentMethod, ProblemReport, Purchase, Refund
 from billing.money import credit_text, dollars_text
 
 _PATHS = {
@@ -127,6 +127,70 @@ def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
         "moment": _moment(card.added_at, organization),
     }
     _send_to_all("card_replaced", organization, context, key=f"card-replaced-{card.pk}")
+
+
+def card_removed(*, card: PaymentMethod, actor: User, was_reload_on: bool, at: datetime) -> None:
+    """There is no card any more. ``was_reload_on``: auto-reload was switched off with it."""
+    organization = card.organization
+    context = {
+        "card": str(card),
+        "actor": actor.get_full_name(),
+        "moment": _moment(at, organization),
+        "was_reload_on": was_reload_on,
+    }
+    _send_to_all("card_removed", organization, context, key=f"card-removed-{card.pk}")
+
+
+def card_expires(*, card: PaymentMethod, is_over: bool, key: str) -> None:
+    """The card ends soon, or has ended. ``key`` names the occasion."""
+    context = {"card": str(card), "is_over": is_over, "end": f"{card.exp_month:02d}/{card.exp_year}"}
+    _send_to_all("card_expires", card.organization, context, key=f"card-expires-{card.pk}-{key}")
+
+
+def problem_reported(*, report: ProblemReport) -> None:
+    """To staff: somebody reports a problem with a charge. The queue in the admin has it too."""
+    if not settings.STAFF_EMAIL:
+        return
+    purchase = report.purchase
+    body = render_to_string(
+        "emails/problem_reported.txt",
+        {
+            "report": report,
+            "organization": report.organization,
+            "amount": dollars_text(purchase.amount_cents),
+            "url": _url("admin:billing_problemreport_change", object_id=report.pk),
+            "platform": settings.PLATFORM_NAME,
+        },
+    )
+    subject, _, text = body.lstrip().partition("\n\n")
+    send_mail_later(
+        to=[settings.STAFF_EMAIL],
+        subject=subject.removeprefix("Subject: "),
+        body=text,
+        key=f"problem-reported-{report.pk}",
+    )
+
+
+def problem_answered(*, report: ProblemReport) -> None:
+    """To whoever reported a problem: the answer of staff."""
+    organization = report.organization
+    text = render_to_string(
+        "emails/problem_answered.txt",
+        {
+            "report": report,
+            "amount": dollars_text(report.purchase.amount_cents),
+            "purchase_url": _url("billing:purchase", slug=organization.slug, purchase_id=report.purchase_id),
+            "organization": organization.name,
+            "platform": settings.PLATFORM_NAME,
+        },
+    )
+    subject, _, body = text.lstrip().partition("\n\n")
+    send_mail_later(
+        to=[report.actor.email],
+        subject=subject.removeprefix("Subject: "),
+        body=body,
+        key=f"problem-answered-{report.pk}-{report.state}",
+    )
 
 
 def credit_exhausted(

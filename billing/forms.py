@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from billing.errors import Refused
+from billing.models import ProblemReport
 from billing.money import cents_from_text, dollars_text, plain_dollars
 from billing.terms import Terms
 
@@ -22,6 +23,7 @@ SUGGESTED_CENTS = (2_500, 5_000, 10_000, 25_000)
 
 _MONTH = re.compile(r"\A(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])\Z", re.ASCII)
 _MINUTE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:00)?\Z", re.ASCII)
+_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){12,18}", re.ASCII)
 _ID = re.compile(r"\A[0-9]{1,18}\Z", re.ASCII)
 
 
@@ -73,6 +75,14 @@ class BuyForm(forms.Form):
         error_messages={"invalid_choice": "Choose one of the amounts, or write another one."},
     )
     other_amount = DollarsField(required=False, label="Other amount")
+    reference = forms.CharField(
+        required=False,
+        label="Your reference",
+        max_length=64,
+        help_text="Optional, such as a PO number. It is printed on the receipt.",
+        error_messages={"max_length": "A reference has at most 64 characters."},
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
     terms = forms.BooleanField(
         error_messages={"required": "Accept the Credit Terms to buy credits."},
     )
@@ -84,12 +94,13 @@ class BuyForm(forms.Form):
         self.fields["other_amount"].help_text = f"{least} to {most}. If filled in, it counts instead."
 
     @classmethod
-    def fresh(cls, *, terms: Terms) -> "BuyForm":
-        """An unsent form with a key of its own."""
+    def fresh(cls, *, terms: Terms, reference: str = "") -> "BuyForm":
+        """An unsent form with a key of its own, and the organization's usual reference."""
         initial = {
             "amount": plain_dollars(SUGGESTED_CENTS[0]),
             "attempt_key": uuid.uuid4(),
             "terms_version": terms.version,
+            "reference": reference,
         }
         return cls(initial=initial, terms=terms)
 
@@ -228,6 +239,67 @@ class CardForm(forms.Form):
             "invalid": "The card form did not load, so the card was not read. Reload the page and try again.",
         },
     )
+
+
+class ProblemForm(forms.Form):
+    """Reporting a problem with a charge. ``report_key`` is made when the form is rendered: one key, one report."""
+
+    report_key = forms.UUIDField(
+        widget=forms.HiddenInput,
+        error_messages={
+            "required": "This page was out of date. Please send it again.",
+            "invalid": "This page was out of date. Please send it again.",
+        },
+    )
+    category = forms.ChoiceField(
+        label="What is wrong",
+        choices=ProblemReport.Category.choices,
+        widget=forms.RadioSelect,
+        error_messages={"required": "Choose what is wrong.", "invalid_choice": "Choose what is wrong."},
+    )
+    text = forms.CharField(
+        label="What happened",
+        max_length=4_000,
+        widget=forms.Textarea(attrs={"rows": 5}),
+        help_text="Please write no card number.",
+        error_messages={
+            "required": "Tell us what happened.",
+            "max_length": "At most 4,000 characters, please.",
+        },
+    )
+
+    @classmethod
+    def fresh(cls) -> "ProblemForm":
+        """An unsent form with a key of its own."""
+        return cls(initial={"report_key": uuid.uuid4()})
+
+    def clean_text(self) -> str:
+        """Refuse a card number: nobody needs it, and it must not be kept here."""
+        text: str = self.cleaned_data["text"]
+        if _holds_card_number(text):
+            raise ValidationError("This looks like a card number. Please take it out: the last four digits will do.")
+        return text
+
+
+class ShownCardForm(forms.Form):
+    """Removing a card: the one that was on the page, so that nobody removes another."""
+
+    payment_method_id = forms.IntegerField(
+        min_value=1,
+        max_value=2**63 - 1,
+        widget=forms.HiddenInput,
+        error_messages={"required": "This page was out of date. Please look at the card once more."},
+    )
+
+
+def _holds_card_number(text: str) -> bool:
+    """Whether 13 to 19 digits, spaces and dashes aside, pass the check that card numbers pass (ISO/IEC 7812-1)."""
+    for match in _DIGITS.finditer(text):
+        digits = [int(digit) for digit in re.sub(r"[ -]", "", match[0])]
+        doubled = [digit if place % 2 == 0 else digit * 2 - 9 * (digit > 4) for place, digit in enumerate(digits[::-1])]
+        if 13 <= len(digits) <= 19 and sum(doubled) % 10 == 0:
+            return True
+    return False
 
 
 # The names that use cases give the fields of these forms, where they differ.

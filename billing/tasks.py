@@ -16,7 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from billing.credits import expiry
-from billing.payments import auto_reload, credit_events, reconciliation, stripe_events
+from billing.payments import auto_reload, credit_events, payment_methods, reconciliation, stripe_events
 
 NUDGE_EXPIRES_SECONDS = 60
 
@@ -86,6 +86,12 @@ def prove_ledger() -> None:
         call_command("check_ledger", heads=settings.LEDGER_HEADS_FILE, stdout=report)
     except CommandError:
         logger.exception("The ledger does not hold:\n%s", report.getvalue())
+
+
+@shared_task(ignore_result=True)
+def tell_card_expiry() -> None:
+    """Mail that cards end soon, or have ended."""
+    payment_methods.tell_expiry(at=timezone.now())
 
 
 @shared_task(ignore_result=True)

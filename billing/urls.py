@@ -6,8 +6,10 @@ from billing.views.auto_reload import auto_reload, auto_reload_back_test
 from billing.views.auto_reload_consent import auto_reload_consent, auto_reload_history, auto_reload_usage
 from billing.views.buy import buy
 from billing.views.card import card
+from billing.views.card_attempts import card_attempts, card_remove
 from billing.views.credit_terms import credit_terms
 from billing.views.overview import overview
+from billing.views.problem import problem
 from billing.views.purchase import purchase
 from billing.views.statement import statement, statement_csv
 from billing.views.stripe_webhook import stripe_webhook
@@ -19,7 +21,10 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/", overview, name="overview"),
     path("o/<slug:slug>/settings/billing/buy/", buy, name="buy"),
     path("o/<slug:slug>/settings/billing/purchases/<int:purchase_id>/", purchase, name="purchase"),
+    path("o/<slug:slug>/settings/billing/purchases/<int:purchase_id>/problem/", problem, name="problem"),
     path("o/<slug:slug>/settings/billing/card/", card, name="card"),
+    path("o/<slug:slug>/settings/billing/card/attempts/", card_attempts, name="card_attempts"),
+    path("o/<slug:slug>/settings/billing/card/remove/", card_remove, name="card_remove"),
     path("o/<slug:slug>/settings/billing/auto-reload/", auto_reload, name="auto_reload"),
     path("o/<slug:slug>/settings/billing/auto-reload/back-test/", auto_reload_back_test, name="auto_reload_back_test"),
     path("o/<slug:slug>/settings/billing/auto-reload/consent/", auto_reload_consent, name="auto_reload_consent"),

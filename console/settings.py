@@ -48,6 +48,8 @@ SELLER_ADDRESS: str = "\n".join(
 )
 SELLER_TAX_ID: str = env.str("SELLER_TAX_ID", default="").strip()
 SELLER_EMAIL: str = env.str("SELLER_EMAIL", default="").strip()
+# Where reports about charges go, beside the queue in the admin. Without it, to the seller's address, if there is one.
+STAFF_EMAIL: str = env.str("STAFF_EMAIL", default="").strip() or SELLER_EMAIL
 
 # A folder here means the demo: mails become files in it, and a mailbox page shows them to anyone who can reach it.
 DEMO_FOLDER: str = env.str("DEMO_FOLDER", default="")
@@ -83,6 +85,9 @@ else:
 
 PURCHASE_MINIMUM_CENTS: int = env.int("PURCHASE_MINIMUM_CENTS", default=500)
 PURCHASE_MAXIMUM_CENTS: int = env.int("PURCHASE_MAXIMUM_CENTS", default=1_000_000)
+# How often one person, or one organization, may try a card: card forms, and charges that were declined or are open.
+CARD_ATTEMPTS_PER_HOUR: int = env.int("CARD_ATTEMPTS_PER_HOUR", default=5)
+CARD_ATTEMPTS_PER_DAY: int = env.int("CARD_ATTEMPTS_PER_DAY", default=10)
 # How long auto-reload waits after a reload that was paid, whatever happens to the credit meanwhile.
 AUTO_RELOAD_GAP_SECONDS: int = env.int("AUTO_RELOAD_GAP_SECONDS", default=60)
 # Auto-reload pauses and asks when 24 hours of usage cost more than so many times the usual day; 0 is no brake. Usage
@@ -376,6 +381,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep-reloads": {"task": "billing.tasks.sweep_reloads", "schedule": timedelta(seconds=5)},
     "sweep-stripe-events": {"task": "billing.tasks.sweep_stripe_events", "schedule": timedelta(seconds=10)},
     "reconcile-purchases": {"task": "billing.tasks.reconcile_purchases", "schedule": timedelta(seconds=30)},
+    "tell-card-expiry": {"task": "billing.tasks.tell_card_expiry", "schedule": timedelta(hours=6)},
     "book-expiry": {"task": "billing.tasks.book_expiry", "schedule": timedelta(seconds=60)},
 }
 # A sweep that waited longer than its interval is replaced by the next one.

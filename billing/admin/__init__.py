@@ -14,6 +14,7 @@ from .ledger import (
     UsageDayAdmin,
 )
 from .prices import PricedModelAdmin, PriceVersionAdmin
+from .problem_reports import ProblemReportAdmin, RefusedAttemptAdmin
 from .purchases import AutoReloadConsentAdmin, CardSetupAdmin, PurchaseAdmin, StripeEventAdmin
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "LedgerEntryAdmin",
     "PriceVersionAdmin",
     "PricedModelAdmin",
+    "ProblemReportAdmin",
     "PurchaseAdmin",
+    "RefusedAttemptAdmin",
     "ReversalAdmin",
     "StripeEventAdmin",
     "TakeBackAdmin",

@@ -230,13 +230,14 @@ class StripeEventAdmin(HistoryAdmin):
 class CardSetupAdmin(HistoryAdmin):
     """Openings of the card form and the consent that was shown."""
 
-    list_display = ("id", "organization", "state", "actor", "consent_version", "created_at", "finished_at")
+    list_display = ("id", "organization", "state", "actor", "failures", "consent_version", "created_at", "finished_at")
     list_select_related = ("organization", "actor")
     list_filter = ("state",)
     exact_search_fields: ClassVar = ("stripe_setup_intent_id",)
     search_help_text = "The slug of an organization, a SetupIntent (seti_...), or a number of this list."
     fields = (
-        "organization", "stripe_setup_intent_id", "state", "actor", "consent_version", "created_at", "finished_at",
+        "organization", "stripe_setup_intent_id", "state", "actor", "failures", "failure_code", "decline_code",
+        "consent_version", "consent_text", "created_at", "finished_at",
     )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+from .attempts import RefusedAttempt
 from .auto_reload import AutoReload, AutoReloadConsent, ReloadState
 from .billing_accounts import BillingAccount
 from .billing_details import BillingDetails
@@ -8,6 +9,7 @@ from .disputes import Dispute, EarlyFraudWarning
 from .ledger import Charge, CreditAccount, CreditLot, Hold, LedgerEntry
 from .payment_methods import CardSetup, PaymentMethod, StripeCustomer
 from .prices import Price, PricedModel, PriceVersion, Surface, TokenClass
+from .problem_reports import ProblemReport
 from .purchases import Purchase
 from .receipts import CreditNote, DocumentCounter, Receipt
 from .refunds import Refund
@@ -36,9 +38,11 @@ __all__ = [
     "Price",
     "PriceVersion",
     "PricedModel",
+    "ProblemReport",
     "Purchase",
     "Receipt",
     "Refund",
+    "RefusedAttempt",
     "ReloadState",
     "Reversal",
     "StripeCustomer",

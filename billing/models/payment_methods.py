@@ -17,7 +17,10 @@ class StripeCustomer(models.Model):
 
 
 class CardSetup(models.Model):
-    """One opening of the card form: a SetupIntent, who opened it and the consent that was shown."""
+    """One opening of the card form: a SetupIntent, who opened it, and the consent as it was shown.
+
+    ``failures`` counts the cards that the bank refused in this one form; the codes are those of the last.
+    """
 
     class State(models.TextChoices):
         CREATED = "created", "Created"
@@ -29,8 +32,20 @@ class CardSetup(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.CREATED)
     actor = models.ForeignKey("accounts.User", models.PROTECT, related_name="+")
     consent_version = models.CharField(max_length=32)
+    consent_text = models.TextField(
+        blank=True, default="", db_default="", help_text="As it was shown. Empty for forms from before it was kept."
+    )
+    failures = models.PositiveSmallIntegerField(default=0, db_default=0)
+    failure_code = models.CharField(max_length=64, blank=True, default="", db_default="")
+    decline_code = models.CharField(max_length=64, blank=True, default="", db_default="")
     created_at = models.DateTimeField(db_default=Now())
     finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "-created_at"], name="card_setup_newest"),
+            models.Index(fields=["actor", "-created_at"], name="card_setup_of_person"),
+        ]
 
     def __str__(self) -> str:
         return f"Card setup {self.pk}"
@@ -52,6 +67,9 @@ class PaymentMethod(models.Model):
     added_at = models.DateTimeField(db_default=Now())
     removed_at = models.DateTimeField(null=True, help_text="When it was replaced: from then on it is never charged.")
     detached_at = models.DateTimeField(null=True, help_text="When the payment processor let go of it too.")
+    expiry_told = models.CharField(
+        max_length=16, blank=True, default="", db_default="", help_text="The last mail about its end: soon-2027-08."
+    )
 
     class Meta:
         constraints = [

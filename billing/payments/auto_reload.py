@@ -129,6 +129,32 @@ def save(
         return reload
 
 
+def switch_off(*, organization: Organization, actor: User, at: datetime, request: HttpRequest | None = None) -> bool:
+    """Switch auto-reload off as part of something else, such as the removal of its card. Returns whether it was on.
+
+    Inside the caller's transaction, after ``ledger.lock``. The history keeps who did it and when, as for a saved form.
+    """
+    reload = reload_line.settings_of(organization_id=organization.pk)
+    if reload is None or not reload.is_enabled:
+        return False
+    before = _as_audited(reload)
+    reload.is_enabled, reload.updated_at, reload.capped_at = False, at, None
+    reload.save(update_fields=["is_enabled", "updated_at", "capped_at"])
+    card = payment_methods.default_card(organization=organization)
+    _keep_consent(reload, actor, AutoReloadConsent.Kind.SAVED, text=_sentence(reload, card), at=at)
+    audit.record(
+        organization=organization,
+        actor=actor,
+        action="auto_reload.switched_off",
+        target=f"auto_reload:{reload.pk}",
+        before=before,
+        after=_as_audited(reload),
+        request=request,
+    )
+    reload_line.review(organization_id=organization.pk)
+    return True
+
+
 def renew_consent(
     *, organization: Organization, actor: User, shown_text: str, at: datetime, request: HttpRequest | None = None
 ) -> AutoReloadConsent:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts import audit
@@ -17,12 +18,13 @@ from accounts.permissions import Permission
 from billing import emails
 from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
-from billing.models import CardSetup, PaymentMethod, StripeCustomer
-from billing.payments import declines, reload_line, stripe_gateway
+from billing.models import CardSetup, PaymentMethod, RefusedAttempt, StripeCustomer
+from billing.payments import card_limits, declines, reload_line, stripe_gateway
 from billing.terms import CARD_CONSENT
 
-SETUPS_PER_HOUR_MAX = 5
-SETUPS_PER_DAY_MAX = 10
+# So many cards may be refused in one form; then the form ends.
+FAILURES_PER_FORM_MAX = 3
+EXPIRY_TOLD_BEFORE = timedelta(days=30)
 
 logger = logging.getLogger(__name__)
 
@@ -53,20 +55,20 @@ def require(*, organization: Organization, actor: User, permission: Permission) 
 
 
 def begin_setup(*, organization: Organization, actor: User) -> CardForm:
-    """Open the card form: a row with the consent shown, then a SetupIntent.
+    """Open the card form: a row with the consent as it is shown, then a SetupIntent.
 
     Raises:
-        Refused: no permission, or too many cards were tried (5 an hour, 10 a day, by this person or for this
-            organization): forms without such a limit are used to test stolen cards.
+        Refused: no permission, or too many cards were tried by this person or for this organization
+            (``too_many_cards``).
         PaymentProcessorUnavailable: try again.
     """
     customer_id = _customer_id(organization)
-    with transaction.atomic():
-        # The customer's row serializes the count of setups for the organization.
-        StripeCustomer.objects.select_for_update().get(organization=organization)
-        require(organization=organization, actor=actor, permission=Permission.CARD_EDIT)
-        _refuse_card_testing(organization=organization, actor=actor)
-        setup = CardSetup.objects.create(organization=organization, actor=actor, consent_version=CARD_CONSENT.version)
+    try:
+        setup = _begin(organization, actor)
+    except Refused as refusal:
+        if refusal.code == "too_many_cards":
+            card_limits.keep_refused(refusal, kind=RefusedAttempt.Kind.CARD, organization=organization, actor=actor)
+        raise
     facts = stripe_gateway.create_setup(
         customer_id=customer_id,
         metadata={"organization_id": str(organization.pk), "card_setup_id": str(setup.pk)},
@@ -74,6 +76,68 @@ def begin_setup(*, organization: Organization, actor: User) -> CardForm:
     )
     CardSetup.objects.filter(pk=setup.pk).update(stripe_setup_intent_id=facts.id)
     return CardForm(setup_intent_id=facts.id, client_secret=facts.client_secret)
+
+
+def _begin(organization: Organization, actor: User) -> CardSetup:
+    with transaction.atomic():
+        # The customer's row serializes the count of forms for the organization.
+        customer = StripeCustomer.objects.select_for_update().annotate(clock=Now()).get(organization=organization)
+        card_limits.lock_person(actor)
+        require(organization=organization, actor=actor, permission=Permission.CARD_EDIT)
+        card_limits.refuse_more_cards(organization=organization, actor=actor, at=customer.clock)
+        return CardSetup.objects.create(
+            organization=organization,
+            actor=actor,
+            consent_version=CARD_CONSENT.version,
+            consent_text=" ".join(CARD_CONSENT.paragraphs),
+        )
+
+
+def note_failed(*, setup_intent_id: str, failures: int, at: datetime) -> bool:
+    """The bank refused a card in an open form: keep why, for the list of attempts. Returns whether it is one of ours.
+
+    ``failures`` is how often that has happened in this form. A form in which many cards were refused is ended at
+    Stripe too, because its secret would let a browser go on without us.
+
+    Raises:
+        PaymentProcessorUnavailable: Stripe has to be asked again.
+    """
+    setup = CardSetup.objects.filter(stripe_setup_intent_id=setup_intent_id).first()
+    if setup is None:
+        return False
+    facts = stripe_gateway.read_setup(setup_intent_id=setup_intent_id)
+    _keep_failure(setup, facts, failures=failures)
+    if failures >= FAILURES_PER_FORM_MAX and facts.status != "succeeded":
+        stripe_gateway.cancel_setup(setup_intent_id=setup_intent_id)
+        CardSetup.objects.filter(pk=setup.pk, state=CardSetup.State.CREATED).update(
+            state=CardSetup.State.FAILED, finished_at=at
+        )
+    return True
+
+
+def failure_words(*, organization: Organization, actor: User, setup_intent_id: str) -> str:
+    """Why the last card of an open form was refused, in words for the customer. Reads Stripe, not what a browser says.
+
+    Raises:
+        Refused: the form isn't the organization's, or the actor lost the permission.
+        PaymentProcessorUnavailable: try again.
+    """
+    require(organization=organization, actor=actor, permission=Permission.CARD_EDIT)
+    setup = CardSetup.objects.filter(organization=organization, stripe_setup_intent_id=setup_intent_id).first()
+    if setup is None:
+        raise Refused("This card form is not known.", code="unknown_setup")
+    facts = stripe_gateway.read_setup(setup_intent_id=setup_intent_id)
+    _keep_failure(setup, facts, failures=max(setup.failures, 1))
+    if facts.status == "canceled":
+        return "Too many cards were refused in this form. Please open it again."
+    return declines.card_refused(decline_code=facts.decline_code, failure_code=facts.failure_code)
+
+
+def _keep_failure(setup: CardSetup, facts: stripe_gateway.SetupFacts, *, failures: int) -> None:
+    if facts.failure_code:
+        CardSetup.objects.filter(pk=setup.pk, failures__lte=failures).update(
+            failures=failures, failure_code=facts.failure_code[:64], decline_code=facts.decline_code[:64]
+        )
 
 
 def finish_setup(*, organization: Organization, actor: User, setup_intent_id: str, at: datetime) -> PaymentMethod:
@@ -135,6 +199,33 @@ def tidy(*, organization: Organization) -> bool:
         logger.warning("The cards of organization %s are not tidy at Stripe yet: %s", organization.pk, error)
         return False
     return True
+
+
+def tell_expiry(*, at: datetime, limit: int = 100) -> int:
+    """Mail once that a card in use ends within 30 days, and once that it has ended. Returns how many were told.
+
+    A card is good until the end of its month. A card that was renewed meanwhile has another end and is told of anew.
+    """
+    soon = at + EXPIRY_TOLD_BEFORE
+    month = F("exp_year") * 12 + F("exp_month")
+    ending = PaymentMethod.objects.select_related("organization").filter(is_default=True).annotate(month=month)
+    told = 0
+    # The month of an end is over from the first of the next; `soon` in that month or later is close enough to say so.
+    for card in ending.filter(month__lt=soon.year * 12 + soon.month).order_by("pk").iterator():
+        what = f"{'over' if has_expired(card, at=at) else 'soon'}-{card.exp_year}-{card.exp_month:02d}"
+        if card.expiry_told == what:
+            continue
+        with transaction.atomic():
+            if (
+                PaymentMethod.objects.filter(pk=card.pk, is_default=True)
+                .exclude(expiry_told=what)
+                .update(expiry_told=what)
+            ):
+                emails.card_expires(card=card, is_over=what.startswith("over"), key=what)
+        told += 1
+        if told == limit:
+            break
+    return told
 
 
 def untidy_organizations(*, limit: int = 20) -> list[Organization]:
@@ -203,17 +294,6 @@ def _microseconds(at: datetime) -> int:
     return int(at.timestamp()) * 1_000_000 + at.microsecond
 
 
-def _refuse_card_testing(*, organization: Organization, actor: User) -> None:
-    for span, limit in ((timedelta(hours=1), SETUPS_PER_HOUR_MAX), (timedelta(days=1), SETUPS_PER_DAY_MAX)):
-        recent = CardSetup.objects.filter(created_at__gt=Now() - span)
-        if max(recent.filter(actor=actor).count(), recent.filter(organization=organization).count()) >= limit:
-            when = "an hour" if limit == SETUPS_PER_HOUR_MAX else "a day"
-            raise Refused(
-                f"Too many cards were tried: {limit} in {when}. Your present card is kept. Please try again later.",
-                code="too_many_cards",
-            )
-
-
 def _checked_card(setup: CardSetup, facts: stripe_gateway.SetupFacts, *, at: datetime) -> stripe_gateway.CardFacts:
     customer = StripeCustomer.objects.get(organization=setup.organization)
     if facts.customer_id != customer.stripe_customer_id:
@@ -222,11 +302,9 @@ def _checked_card(setup: CardSetup, facts: stripe_gateway.SetupFacts, *, at: dat
         CardSetup.objects.filter(pk=setup.pk).update(state=CardSetup.State.FAILED, finished_at=at)
     if facts.status != "succeeded" or facts.card is None:
         if facts.failure_code:
-            reason = declines.reason(decline_code=facts.decline_code, failure_code=facts.failure_code)
-            raise Refused(
-                f"The bank declined this card: {reason}." if reason else "The bank declined this card.",
-                code="card_declined",
-            )
+            _keep_failure(setup, facts, failures=max(setup.failures, 1))
+            words = declines.card_refused(decline_code=facts.decline_code, failure_code=facts.failure_code)
+            raise Refused(words, code="card_declined")
         raise Refused("The card was not saved. Please try again.", code="setup_unfinished")
     if facts.card.customer_id != customer.stripe_customer_id:
         raise Refused("The card was removed again. Please try again.", code="card_detached")

@@ -20,9 +20,9 @@ from accounts.permissions import Permission
 from billing import emails
 from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
-from billing.models import AutoReload, CreditAccount, CreditLot, Purchase, StripeCustomer
+from billing.models import AutoReload, CreditAccount, CreditLot, Purchase, RefusedAttempt, StripeCustomer
 from billing.money import dollars_text, nano_from_cents
-from billing.payments import declines, payment_methods, receipts, reload_line, reload_rules, stripe_gateway
+from billing.payments import card_limits, declines, payment_methods, receipts, reload_line, reload_rules, stripe_gateway
 from billing.payments.stripe_gateway import IntentFacts
 from billing.terms import CREDIT_TERMS
 
@@ -32,9 +32,6 @@ FORGOTTEN_AFTER = timedelta(hours=25)
 # Longer than all tries of one call together, so that a resend never meets its own first call.
 CALL_IS_OVER_AFTER = timedelta(seconds=90)
 LOOK_BACK = timedelta(minutes=5)
-
-DECLINES_PER_HOUR_MAX = 5
-DECLINES_PER_DAY_MAX = 10
 
 NEVER_RECEIVED = "never_received"
 SWITCHED_OFF = "switched_off"
@@ -53,8 +50,11 @@ def buy(
     attempt_key: UUID,
     terms_version: str,
     at: datetime,
+    reference: str = "",
 ) -> Purchase:
     """Charge the organization's card and grant the credits. One attempt key is one purchase, however often it comes.
+
+    ``reference`` is the customer's own, such as a PO number, and is printed on the receipt.
 
     A declined card is a purchase that failed; :func:`failure_text` says why. An unknown outcome is an open purchase.
     Settings of auto-reload are not touched.
@@ -69,7 +69,17 @@ def buy(
         if terms_version != CREDIT_TERMS.version:
             raise Refused("The Credit Terms have changed. Please read and accept them.", code="terms", field="terms")
         try:
-            known = _create(organization, actor, amount_cents, attempt_key, at=at)
+            known = _create(organization, actor, amount_cents, attempt_key, reference=reference, at=at)
+        except Refused as refusal:
+            if refusal.code == "too_many_declines":
+                card_limits.keep_refused(
+                    refusal,
+                    kind=RefusedAttempt.Kind.PURCHASE,
+                    organization=organization,
+                    actor=actor,
+                    amount_cents=amount_cents,
+                )
+            raise
         except IntegrityError:
             known = _known(organization, attempt_key)
             if known is None:
@@ -507,9 +517,12 @@ def _known(organization: Organization, attempt_key: UUID) -> Purchase | None:
     )
 
 
-def _create(organization: Organization, actor: User, amount_cents: int, attempt_key: UUID, *, at: datetime) -> Purchase:
+def _create(
+    organization: Organization, actor: User, amount_cents: int, attempt_key: UUID, *, reference: str, at: datetime
+) -> Purchase:
     with transaction.atomic(durable=True):
         ledger.lock(organization_id=organization.pk)
+        card_limits.lock_person(actor)
         payment_methods.require(organization=organization, actor=actor, permission=Permission.CREDITS_BUY)
         if CreditAccount.objects.get(pk=organization.pk).state == CreditAccount.State.CLOSED:
             raise Refused(
@@ -518,7 +531,7 @@ def _create(organization: Organization, actor: User, amount_cents: int, attempt_
         card = payment_methods.default_card(organization=organization)
         if card is None:
             raise Refused("Please add a card first.", code="no_card", field="card")
-        _refuse_after_declines(organization, at=at)
+        card_limits.refuse_more_charges(organization=organization, actor=actor, at=at)
         purchase = Purchase.objects.create(
             organization=organization,
             kind=Purchase.Kind.MANUAL,
@@ -527,6 +540,7 @@ def _create(organization: Organization, actor: User, amount_cents: int, attempt_
             attempt_key=attempt_key,
             payment_method=card,
             actor=actor,
+            reference=reference,
             terms_version=CREDIT_TERMS.version,
             terms_accepted_at=at,
             created_at=at,
@@ -541,14 +555,6 @@ def _check_amount(amount_cents: int) -> None:
         raise Refused(
             f"Enter an amount from {dollars_text(least)} to {dollars_text(most)}.", code="amount", field="amount"
         )
-
-
-def _refuse_after_declines(organization: Organization, *, at: datetime) -> None:
-    """Slow down somebody who tries out cards: many declines in a row are not how customers pay."""
-    failed = Purchase.objects.filter(organization=organization, kind=Purchase.Kind.MANUAL, state=Purchase.State.FAILED)
-    for span, limit in ((timedelta(hours=1), DECLINES_PER_HOUR_MAX), (timedelta(days=1), DECLINES_PER_DAY_MAX)):
-        if failed.filter(created_at__gt=at - span).count() >= limit:
-            raise Refused("Too many payments were declined. Please try again later.", code="too_many_declines")
 
 
 def _open_purchase(organization: Organization, purchase_id: int, actor: User) -> Purchase:

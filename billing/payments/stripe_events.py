@@ -25,6 +25,7 @@ HANDLED_TYPES = [
     "payment_intent.canceled",
     "payment_intent.processing",
     "payment_intent.requires_action",
+    "setup_intent.setup_failed",
     "setup_intent.succeeded",
     "payment_method.automatically_updated",
     "payment_method.detached",
@@ -122,6 +123,11 @@ def _outcome(event: StripeEvent, *, at: datetime) -> str:
     kind = event.type.partition(".")[0]
     if kind == "payment_intent":
         return _settle(event, at=at)
+    if event.type == "setup_intent.setup_failed":
+        # Counted from the inbox, where an event stands once, so that no repetition counts as another card.
+        failures = StripeEvent.objects.filter(type=event.type, object_id=event.object_id).count()
+        is_ours = payment_methods.note_failed(setup_intent_id=event.object_id, failures=failures, at=at)
+        return "card refused" if is_ours else "ignored: unknown card form"
     if kind == "setup_intent":
         return _finish_card(event, at=at)
     if kind in ("charge", "refund"):

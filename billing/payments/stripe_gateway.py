@@ -214,6 +214,18 @@ def create_setup(*, customer_id: str, metadata: Mapping[str, str], key: str) -> 
         return _setup_facts(_client().v1.setup_intents.create(params, {"idempotency_key": key}))
 
 
+def cancel_setup(*, setup_intent_id: str) -> None:
+    """End a card form at Stripe. Nothing happens where it has ended already.
+
+    https://docs.stripe.com/api/setup_intents/cancel
+    """
+    try:
+        with _translated():
+            _client().v1.setup_intents.cancel(setup_intent_id)
+    except ProcessorRefused:
+        return
+
+
 def read_setup(*, setup_intent_id: str) -> SetupFacts:
     """Read a SetupIntent with its card."""
     params: SetupIntentRetrieveParams = {"expand": ["payment_method"]}

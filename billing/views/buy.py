@@ -1,5 +1,7 @@
 """Buy credits: a dialog over the billing page. One rendering of the form is one purchase, however often it is sent."""
 
+from datetime import datetime, timedelta
+
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -10,12 +12,14 @@ from accounts.access import MemberRequest, requires
 from accounts.models import Organization
 from accounts.permissions import Permission
 from billing.errors import Refused
-from billing.forms import BuyForm, add_refusal
-from billing.models import Purchase
-from billing.money import dollars_text
+from billing.forms import SUGGESTED_CENTS, BuyForm, add_refusal
+from billing.models import BillingDetails, Purchase
+from billing.money import dollars_text, nano_from_cents
 from billing.payments import purchases
 from billing.terms import CREDIT_TERMS
 from billing.views.overview import anniversary_of, overview_context
+
+JUST_NOW = timedelta(minutes=10)
 
 
 @requires(Permission.CREDITS_BUY)
@@ -23,7 +27,7 @@ from billing.views.overview import anniversary_of, overview_context
 def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
     """Charge the saved card once for each rendered form, and say at the form why it was declined."""
     if request.method != "POST":
-        return _page(request, organization, BuyForm.fresh(terms=CREDIT_TERMS))
+        return _page(request, organization, BuyForm.fresh(terms=CREDIT_TERMS, reference=_usual_reference(organization)))
     form = BuyForm(request.POST, terms=CREDIT_TERMS)
     if not form.is_valid():
         if form.errors.keys() & {"attempt_key", "__all__"}:
@@ -37,6 +41,7 @@ def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
             amount_cents=amount_cents,
             attempt_key=form.cleaned_data["attempt_key"],
             terms_version=form.cleaned_data["terms_version"],
+            reference=form.cleaned_data["reference"],
             at=timezone.now(),
         )
     except Refused as refusal:
@@ -70,7 +75,30 @@ def _again(
     return _page(request, organization, form, status=status)
 
 
+def _just_bought(organization: Organization, at: datetime) -> Purchase | None:
+    """What somebody bought a moment ago, perhaps in another tab: said, since two forms are two purchases."""
+    lately = Purchase.objects.select_related("actor").filter(
+        organization=organization,
+        kind=Purchase.Kind.MANUAL,
+        created_at__gt=at - JUST_NOW,
+        state__in=(*Purchase.OPEN_STATES, Purchase.State.SUCCEEDED),
+    )
+    return lately.order_by("-id").first()
+
+
+def _usual_reference(organization: Organization) -> str:
+    details = BillingDetails.objects.filter(organization=organization).first()
+    return details.reference if details is not None else ""
+
+
 def _page(request: MemberRequest, organization: Organization, form: BuyForm, *, status: int = 200) -> HttpResponse:
     context = overview_context(request, organization)
-    context.update(form=form, terms=CREDIT_TERMS, expires_at=anniversary_of(context["summary"].counted_at))
+    debt_nano: int = context["summary"].debt_nano
+    context.update(
+        form=form,
+        terms=CREDIT_TERMS,
+        expires_at=anniversary_of(context["summary"].counted_at),
+        left_after_debt=[(cents, max(nano_from_cents(cents) - debt_nano, 0)) for cents in SUGGESTED_CENTS if debt_nano],
+        just_bought=_just_bought(organization, context["summary"].counted_at),
+    )
     return render(request, "billing/buy.html", context, status=status)

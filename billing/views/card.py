@@ -30,11 +30,15 @@ NEXT_PAGES = {"buy": "billing:buy", "auto-reload": "billing:auto_reload"}
 @requires(Permission.CARD_EDIT)
 @require_http_methods(["GET", "HEAD", "POST"])
 def card(request: MemberRequest, organization: Organization) -> HttpResponseBase:
-    """Begin by POST ``action=begin`` (answers JSON), finish by POST of the SetupIntent's id."""
+    """Begin by POST ``action=begin``, ask by ``action=refused`` why a card was declined (both answer JSON), and finish
+    by POST of the SetupIntent's id.
+    """
     if request.method != "POST":
         return _page(request, organization, CardForm())
     if request.POST.get("action") == "begin":
         return _begin(request, organization)
+    if request.POST.get("action") == "refused":
+        return _words(request, organization)
     form = CardForm(request.POST)
     if form.is_valid():
         try:
@@ -62,6 +66,22 @@ def _begin(request: MemberRequest, organization: Organization) -> JsonResponse:
     except BillingError as refusal:
         return JsonResponse({"error": str(refusal)}, status=409)
     return JsonResponse({"setup_intent_id": begun.setup_intent_id, "client_secret": begun.client_secret})
+
+
+def _words(request: MemberRequest, organization: Organization) -> JsonResponse:
+    """Why the card that was just typed was refused, in the words of our one table; the browser's are not believed."""
+    form = CardForm(request.POST)
+    if not form.is_valid():
+        return JsonResponse({"error": "This card form is not known."}, status=409)
+    try:
+        words = payment_methods.failure_words(
+            organization=organization, actor=request.user, setup_intent_id=form.cleaned_data["setup_intent_id"]
+        )
+    except PaymentProcessorUnavailable:
+        return JsonResponse({"error": PROCESSOR_AWAY}, status=503)
+    except BillingError as refusal:
+        return JsonResponse({"error": str(refusal)}, status=409)
+    return JsonResponse({"error": words})
 
 
 def _page(request: MemberRequest, organization: Organization, form: CardForm, *, status: int = 200) -> HttpResponseBase:

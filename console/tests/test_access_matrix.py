@@ -36,7 +36,10 @@ MEMBER_ROUTES = {
     "billing:overview": MONEY,
     "billing:buy": MONEY,
     "billing:purchase": MONEY,
+    "billing:problem": MONEY,
     "billing:card": MONEY,
+    "billing:card_attempts": MONEY,
+    "billing:card_remove": MONEY,
     "billing:auto_reload": MONEY,
     "billing:auto_reload_back_test": MONEY,
     "billing:auto_reload_consent": MONEY,
@@ -121,6 +124,7 @@ class World:
             "account_confirm_email": {"key": "no-such-key"},
             "account_reset_password_from_key": {"uidb36": "1", "key": "no-such-key"},
             "billing:purchase": {"slug": "acme", "purchase_id": self.purchase.pk},
+            "billing:problem": {"slug": "acme", "purchase_id": self.purchase.pk},
         }
         default = {"slug": "acme"} if name in MEMBER_ROUTES else {}
         return reverse(name, kwargs=values.get(name, default))

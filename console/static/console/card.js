@@ -55,15 +55,25 @@
     card.on("change", (event) => showCardError((event && event.error && event.error.message) || ""));
   }
 
-  async function begin() {
+  async function ask(fields) {
     const response = await fetch(form.action, {
       method: "POST",
       headers: { "X-CSRFToken": form.elements.csrfmiddlewaretoken.value, Accept: "application/json" },
-      body: new URLSearchParams({ action: "begin" }),
+      body: new URLSearchParams(fields),
     });
     const answer = await response.json();
     if (!response.ok) throw new Error(answer.error);
     return answer;
+  }
+
+  // Why a card was declined is said in the server's words, which are the same everywhere; the processor's only if it is away.
+  async function wordsFor(error) {
+    if (error.type !== "card_error" && error.code !== "setup_intent_authentication_failure") return error.message;
+    try {
+      return (await ask({ action: "refused", setup_intent_id: begun.setup_intent_id })).error;
+    } catch {
+      return error.message;
+    }
   }
 
   async function update() {
@@ -71,7 +81,7 @@
     showCardError("");
     setBusy(true);
     try {
-      begun ??= await begin();
+      begun ??= await ask({ action: "begin" });
     } catch (error) {
       const isOwn = error instanceof Error && error.name === "Error" && error.message;
       showError(isOwn ? error.message : "The console could not be reached. Your card was not changed; please try again.");
@@ -82,9 +92,10 @@
       payment_method: { card, billing_details: name.value.trim() ? { name: name.value.trim() } : {} },
     });
     if (result.error && result.error.code !== "setup_intent_unexpected_state") {
-      setBusy(false);
       const isField = result.error.type === "validation_error";
-      (isField ? showCardError : showError)(result.error.message || "The card could not be checked. Please try again.");
+      const words = isField ? result.error.message : await wordsFor(result.error);
+      (isField ? showCardError : showError)(words || "The card could not be checked. Please try again.");
+      setBusy(false);
       return;
     }
     form.elements.setup_intent_id.value = begun.setup_intent_id;
