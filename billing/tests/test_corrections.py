@@ -256,11 +256,13 @@ def test_case_112_a_part_goes_back_in_reverse_burn_order_and_the_rest_can_follow
 
 
 @pytest.mark.django_db(transaction=True)
-def test_case_112_what_comes_back_to_a_lot_past_its_end_expires_at_once(customer, actor, credits_clock):
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(days=1)], ids=["at its very end", "a day later"])
+def test_case_112_what_comes_back_to_a_lot_past_its_end_expires_at_once(customer, actor, credits_clock, late):
+    end = datetime(2026, 3, 2, tzinfo=UTC)
     credits_clock.set(datetime(2026, 3, 1, tzinfo=UTC))
-    customer.give(100, expires_at=datetime(2026, 3, 2, tzinfo=UTC))
+    customer.give(100, expires_at=end)
     charged = customer.charge(40, key="c")
-    credits_clock.set(datetime(2026, 3, 3, tzinfo=UTC))
+    credits_clock.set(end + late)
     done = reverse(customer, actor, charged.charge_id)
     assert (done.amount_nano, done.expired_nano) == (40, 40)
     assert customer.summary().balance_nano == 0

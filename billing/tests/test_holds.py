@@ -384,6 +384,17 @@ def test_a_void_after_the_lots_end_returns_nothing(customer, clock):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_line_that_is_set_counts_no_credit_that_a_lapsed_hold_gives_back_too_late(customer, clock):
+    customer.give(60, expires_at=START + timedelta(seconds=90))
+    customer.give(100)
+    customer.hold(60, key="h", ttl_seconds=60)
+    clock.advance(timedelta(seconds=120))
+    assert ledger.set_reload_line(organization_id=customer.id, below_nano=100) is False
+    assert Hold.objects.get().state == "lapsed"
+    assert ledger.set_reload_line(organization_id=customer.id, below_nano=101) is True
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_void_after_the_lots_end_moves_the_line_of_auto_reload(customer, clock):
     """Held credit counts as there; what comes back to a lot past its end is gone."""
     customer.give(60, expires_at=START + timedelta(seconds=90))

@@ -236,9 +236,10 @@ def test_case_077_a_months_sums_are_its_entries_to_the_last_nano(customer, clock
 def test_case_077_lines_with_usage_summed_up_add_up_like_all_lines(customer, clock):
     story = Story(customer, clock, seed=3)
     story.tell(steps=120, pause=timedelta(hours=5))
-    start, end = START.replace(day=1, hour=0), START.replace(month=5, day=1, hour=0)
-    month = month_of(customer, start, end)
-    for limit in (1, 4, 1_000):
+    end = START.replace(month=5, day=1, hour=0)
+    # A stretch may also begin in the evening of a day.
+    for start, limit in ((START.replace(day=1, hour=0), 1), (START.replace(day=4, hour=20), 4), (START, 1_000)):
+        month = month_of(customer, start, end)
         lines = pages_of_sums(customer, start, end, limit=limit)
         assert month.opening_nano + sum(line.amount_nano for line in lines) == month.closing_nano
         covered = [seq for line in lines for seq in seqs_of(line)]
@@ -250,7 +251,19 @@ def test_case_077_lines_with_usage_summed_up_add_up_like_all_lines(customer, clo
                 assert {row.booked_at.astimezone(UTC).date() for row in rows} == {line.day}
                 assert sum(row.amount_nano for row in rows) == line.amount_nano
                 assert max(rows, key=lambda row: row.seq).balance_after_nano == line.balance_after_nano
-    assert any(isinstance(line, UsageRun) and line.entries > 1 for line in lines)
+        assert any(isinstance(line, UsageRun) and line.entries > 1 for line in lines)
+
+
+def test_a_stretch_that_begins_in_the_evening_has_lines_of_its_own_for_both_days(customer, clock):
+    clock.set(START.replace(hour=20))
+    customer.give(100)
+    for hour in (20, 21):
+        clock.set(START.replace(hour=hour))
+        customer.charge(1, key=f"evening {hour}")
+    clock.set(START.replace(day=2, hour=1))
+    customer.charge(5, key="night")
+    lines = pages_of_sums(customer, START.replace(hour=20), START.replace(day=3), limit=50)
+    assert [(line.day.day, line.amount_nano) for line in lines if isinstance(line, UsageRun)] == [(2, -5), (1, -2)]
 
 
 def pages_of_sums(customer: Customer, start: datetime, end: datetime, *, limit: int) -> list[Line | UsageRun]:
@@ -504,8 +517,25 @@ def test_credit_is_counted_to_its_end_and_not_at_it(customer, clock):
 
     clock.set(end + timedelta(days=3))
     assert balances() == [0, 100, 100, 0]
+    assert queries.summary(organization_id=customer.id, at=START - timedelta(microseconds=1)).balance_nano == 0
     expiry.book_due()
     assert balances() == [0, 100, 100, 0]
+
+
+def test_case_125_a_late_capture_of_another_organization_at_the_same_instant_is_not_counted(customer, clock):
+    """Twins: the same requests at the same instants, so that their entries have the same numbers and times."""
+    end = START + timedelta(minutes=30)
+    twins = (customer, Customer("twin"))
+    for twin in twins:
+        twin.give(100, expires_at=end)
+    holds = [twin.hold(40, key="h", ttl_seconds=60) for twin in twins]
+    between = end + timedelta(minutes=1)
+    clock.set(between)
+    read = [twin.summary().balance_nano - twin.summary().debt_nano for twin in twins]
+    clock.set(end + timedelta(hours=1))
+    for twin, hold_id in zip(twins, holds, strict=True):
+        assert twin.capture(hold_id, 30).debt_nano == 0
+    assert [statements.balance_at(organization_id=twin.id, at=between) for twin in twins] == read == [0, 0]
 
 
 def test_case_118_all_entries_of_credit_that_comes_in_carry_the_date_on_which_it_counts(customer, clock):
