@@ -165,10 +165,18 @@ def test_case_087_amounts_out_of_bounds_are_refused(customer, actor, amount_nano
         partial(take, customer, actor, amount_nano, may_owe=True),
         partial(take_back, customer, actor, lot_id, amount_nano, rest_as_debt=True),
         partial(reverse, customer, actor, Charge.objects.get().pk, amount_nano=amount_nano),
+        partial(settle, unpriced(customer), actor, amount_nano),
     ):
-        with pytest.raises(Refused):
+        with pytest.raises(Refused) as refusal:
             correct()
+        assert refusal.value.field == "amount_nano"
     assert customer.footprint() == before
+
+
+def test_a_million_dollars_at_once_are_the_most_that_is_taken(customer, actor):
+    assert take(customer, actor, 10**15, may_owe=True).debt_nano == 10**15
+    with pytest.raises(Refused):
+        take(customer, actor, 10**15 + 1, may_owe=True)
 
 
 @pytest.mark.parametrize("amount_nano", [0, -1])
@@ -193,6 +201,7 @@ def test_no_correction_without_a_label_and_a_reason(customer, actor, field, text
         partial(take, customer, actor, 1),
         partial(take_back, customer, actor, lot_id, 1),
         partial(reverse, customer, actor, Charge.objects.get().pk),
+        partial(settle, unpriced(customer), actor),
     ):
         with pytest.raises(Refused) as refusal:
             correct(**{field: text})
@@ -631,6 +640,24 @@ def test_a_reversal_counts_on_the_day_surface_model_and_key_of_its_charge_and_on
     ] == [(customer.now().astimezone(UTC).date(), "api", MODEL, "k", 7)]  # fmt: skip
 
 
+def test_what_is_left_to_give_back_is_told_for_each_kind_and_to_nobody_else(customer, actor):
+    lot_id = customer.give(100).lot_id
+    causes = {
+        Reversal.Cause.CHARGE: (customer.charge(40, key="c").charge_id, 40),
+        Reversal.Cause.ADJUSTMENT: (take(customer, actor, 30).adjustment_id, 30),
+        # 30 of the lot are left, so 20 of it are owed.
+        Reversal.Cause.TAKE_BACK: (take_back(customer, actor, lot_id, 50, rest_as_debt=True).take_back_id, 50),
+    }
+    other = Customer("other").organization
+    for kind, (cause_id, whole_nano) in causes.items():
+        left = partial(corrections.left_to_reverse_nano, cause_kind=kind, cause_id=cause_id or 0)
+        assert left(organization=customer.organization) == whole_nano
+        reverse(customer, actor, cause_id, cause_kind=kind, amount_nano=7)
+        reverse(customer, actor, cause_id, cause_kind=kind, amount_nano=2)
+        assert left(organization=customer.organization) == whole_nano - 9
+        assert left(organization=other) is None
+
+
 def test_case_115_take_backs_of_a_lot_add_up_to_what_it_granted_whatever_was_taken_of_others(customer, actor):
     lot_id, other_id = customer.give(100).lot_id, customer.give(100).lot_id
     take_back(customer, actor, other_id, 90)
@@ -786,8 +813,10 @@ def test_case_100_usage_that_was_charged_since_under_its_own_key_is_not_settled(
     publish_price("unheard-of", effective_at=customer.now() - timedelta(seconds=1))
     again = Usage(model="unheard-of", quantities={"input": 1_000, "output": 10}, key_ref="key_12")
     assert metering.report_usage(organization_id=customer.id, key="late", usage=again).outcome == "charged"
-    with pytest.raises(Refused, match="charged since"):
+    charge = Charge.objects.get()
+    with pytest.raises(Refused, match=f"charged since, as charge {charge.pk} of \\$0.0001") as refusal:
         settle(usage, actor)
+    assert (refusal.value.code, refusal.value.field) == ("settled", "is_again")
 
 
 def test_case_100_usage_that_was_settled_is_not_charged_when_the_gateway_sends_it_again(customer, actor):

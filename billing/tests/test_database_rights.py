@@ -312,3 +312,6 @@ def test_the_owner_changes_of_a_lot_only_its_remainder(customer, owner_connectio
     for change in ("granted_nano = 2000", "expires_at = expires_at + interval '1 day'", "kind = 'adjustment'"):
         refused(owner_connection, f"update billing_creditlot set {change}")
     refused(owner_connection, "delete from billing_creditlot")
+    # What names a column and changes nothing of it, as an ORM does, is no change.
+    owner_connection.execute("update billing_creditlot set label = label, remaining_nano = 999")
+    assert list(customer.remaining().values()) == [999]

@@ -146,9 +146,8 @@ def test_an_authorize_key_answers_with_the_first_hold_whatever_became_of_it(cust
         settle()
         before = customer.footprint()
         again = customer.authorize(60, key="h")
-        assert (again.outcome, again.hold_id, again.amount_nano, again.available_nano, again.expires_at) == (
-            "replayed", first.hold_id, 60, 40, first.expires_at
-        )  # fmt: skip
+        assert again == first._replace(outcome="replayed")
+        assert (first.amount_nano, first.available_nano, first.is_newly_low) == (60, 40, False)
         assert customer.authorize(61, key="h").outcome == "conflict"
         assert customer.authorize(60, key="h", ttl_seconds=601).outcome == "conflict"
         assert customer.footprint() == before
@@ -295,6 +294,19 @@ def test_the_lock_of_use_cases_keeps_what_it_gave_back(customer, clock):
     account = CreditAccount.objects.get()
     assert (account.unreserved_nano, account.held_nano) == (100, 0)
     assert Hold.objects.get().state == "lapsed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lock_of_use_cases_tells_all_that_they_decide_by(customer, clock):
+    customer.give(100)
+    customer.hold(30, key="h")
+    ledger.set_reload_line(organization_id=customer.id, below_nano=50)
+    assert customer.lock() == ledger.LockedAccount(START, 70, 100, 50, None, "")
+    clock.advance(timedelta(seconds=1))
+    assert customer.authorize(71, key="too much").is_newly_low
+    assert customer.lock() == ledger.LockedAccount(
+        START + timedelta(seconds=1), 70, 100, 50, START + timedelta(seconds=1), "refusal"
+    )
 
 
 @pytest.mark.django_db(transaction=True)

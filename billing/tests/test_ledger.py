@@ -519,6 +519,8 @@ def test_held_credit_counts_as_there_and_a_refusal_while_armed_as_below(customer
     assert not customer.authorize(900, key="a").is_newly_low
     refused = customer.authorize(200, key="b")
     assert (refused.outcome, refused.is_newly_low) == ("insufficient", True)
+    assert customer.authorize(200, key="b").is_newly_low is False
+    assert customer.authorize(100, key="c").is_newly_low is False
     assert CreditAccount.objects.get().low_cause == "refusal"
 
 

@@ -126,6 +126,9 @@ def test_case_078_attempts_without_a_price_are_one_row_that_tells_of_the_latest(
         "key_2",
     )
     assert row.first_at < row.started_at == row.last_at
+    assert (row.model, row.token_class) == ("unheard-of", "")
+    metering.authorize(organization_id=customer.id, key="class", usage=Usage(MODEL, {"audio": 1}))
+    assert UnpricedUsage.objects.get(model=MODEL).token_class == "audio"
 
 
 def test_case_079_a_price_of_zero_charges_zero(customer):
