@@ -712,6 +712,18 @@ def test_a_rehearsal_tells_the_very_numbers_and_leaves_nothing(customer, actor):
     assert told == customer.entries()[1:] == [("adjustment", lot_id, -100), ("adjustment_debt", None, -30)]
 
 
+def test_a_rehearsal_for_an_organization_that_never_had_credit_tells_the_same(customer, actor):
+    rehearsal = corrections.rehearse(organization=customer.organization, correct=partial(give, customer, actor, 100))
+    assert (rehearsal.before.available_nano, rehearsal.after.available_nano) == (0, 100)
+    assert not CreditAccount.objects.exists()
+
+
+def test_a_price_version_that_is_not_there_can_not_be_chosen(customer):
+    with pytest.raises(Refused) as refusal:
+        corrections.price_version(version_id=0)
+    assert (refusal.value.code, refusal.value.field) == ("price_version", "price_version")
+
+
 def test_a_rehearsal_refuses_what_the_correction_would(customer, actor):
     customer.give(100)
     with pytest.raises(Refused, match="less credit"):
@@ -798,7 +810,7 @@ def test_case_100_settled_usage_is_not_charged_again_unless_that_is_said(custome
     usage = unpriced(customer)
     settle(usage, actor)
     before = customer.footprint()
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(Refused, match=r"settled by correction \d+ of \$0.0001") as refusal:
         settle(usage, actor)
     assert (refusal.value.code, refusal.value.field) == ("settled", "is_again")
     assert customer.footprint() == before

@@ -256,6 +256,7 @@ def test_case_077_lines_with_usage_summed_up_add_up_like_all_lines(customer, clo
 
 def test_a_stretch_that_begins_in_the_evening_has_lines_of_its_own_for_both_days(customer, clock):
     clock.set(START.replace(hour=20))
+    Customer("other").give(5)
     customer.give(100)
     for hour in (20, 21):
         clock.set(START.replace(hour=hour))
