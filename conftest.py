@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--concurrent-histories", type=int, default=3, help="concurrent histories that are linearized")
     group.addoption("--shrink", action="store_true", help="look for the shortest history that is red (minutes)")
     group.addoption("--seed", type=int, default=None, help="tell the same histories again")
+    group.addoption("--all-orders", action="store_true", help="tell all 720 orders of a purchase's events (minutes)")
 
 
 def pytest_configure() -> None:

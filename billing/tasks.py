@@ -6,6 +6,7 @@ A sweep hands its finds to tasks of their own, so that one slow answer from Stri
 import io
 import logging
 import os
+from datetime import timedelta
 from typing import Any
 
 from celery import Task, shared_task
@@ -19,6 +20,7 @@ from billing.credits import expiry
 from billing.payments import auto_reload, credit_events, payment_methods, reconciliation, stripe_events
 
 NUDGE_EXPIRES_SECONDS = 60
+RECONCILED = timedelta(days=7)
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +77,17 @@ def sweep_stripe_events() -> None:
 def reconcile_purchases() -> None:
     """Find payments that neither a reply nor a webhook has ended."""
     reconciliation.sweep(at=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def reconcile_nightly() -> None:
+    """Compare the last days with Stripe, whatever was heard of them. What is left for people is an error."""
+    at = timezone.now()
+    report = reconciliation.reconcile(since=at - RECONCILED, at=at)
+    for line in report.repaired:
+        logger.warning("Reconciliation repaired %s", line)
+    for line in report.left:
+        logger.error("Reconciliation leaves to people: %s", line)
 
 
 @shared_task(ignore_result=True)

@@ -29,6 +29,12 @@ def prove_nightly(sender: Celery, **_: Any) -> None:
         name="prove-ledger",
         expires=PROOF_EXPIRES_SECONDS,
     )
+    sender.add_periodic_task(
+        crontab(hour="4", minute="0"),
+        sender.signature("billing.tasks.reconcile_nightly"),
+        name="reconcile-nightly",
+        expires=PROOF_EXPIRES_SECONDS,
+    )
 
 
 @worker_init.connect

@@ -67,6 +67,22 @@ def balance(*, purchase: Purchase, at: datetime) -> int:
     return debt_nano
 
 
+def is_balanced(purchase: Purchase) -> bool:
+    """Whether what was taken back is what the rows ask for. Reads without a lock, so "no" may be over in a moment."""
+    standing = _standing(purchase)
+    if any(not _cause_of(clawback).is_taking for clawback in standing):
+        return False
+    if sum(clawback.amount_cents for clawback in standing) == purchase.amount_cents:
+        return True
+    refunds = Refund.objects.filter(purchase=purchase, state__in=Refund.TAKING_STATES)
+    disputes = Dispute.objects.filter(purchase=purchase)
+    causes: list[Cause] = [*refunds, *(dispute for dispute in disputes if dispute.is_taking)]
+    return all(
+        sum(clawback.amount_cents for clawback in standing if _cause_of(clawback) == cause) == cause.amount_cents
+        for cause in causes
+    )
+
+
 def left_cents(purchase: Purchase) -> int:
     """What of a purchase is neither refunded nor disputed, and so may still be refunded."""
     refunds = Refund.objects.filter(purchase=purchase, state__in=Refund.TAKING_STATES)

@@ -5,19 +5,33 @@ with its own key while Stripe remembers it; after that it is only looked for.
 """
 
 import logging
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db.models import F, Q, QuerySet
 
 from billing.errors import BillingError, PaymentProcessorUnavailable
-from billing.models import Purchase, StripeCustomer
-from billing.payments import payment_methods, purchases, refunds, stripe_events, stripe_gateway
+from billing.models import CreditLot, Dispute, Purchase, Refund, StripeCustomer
+from billing.payments import (
+    clawbacks,
+    comparison,
+    disputes,
+    payment_methods,
+    purchases,
+    refunds,
+    returns,
+    stripe_events,
+    stripe_gateway,
+)
+from billing.payments.stripe_gateway import IntentFacts
 
 BATCH_SIZE = 50
 FIRST_LOOK_AFTER = timedelta(seconds=30)
 CUSTOMER_MAY_TAKE = timedelta(days=3)
 PRESENT_CUSTOMER_MAY_TAKE = timedelta(hours=24)
 EVENTS_LOOK_BACK = timedelta(hours=24)
+# A payment is made at Stripe by then after it was first asked for.
+CALLS_MAY_TAKE = timedelta(minutes=5)
 
 logger = logging.getLogger(__name__)
 
@@ -139,3 +153,132 @@ def _bought_since(purchase: Purchase) -> QuerySet[Purchase]:
         Q(kind=Purchase.Kind.MANUAL, state=Purchase.State.SUCCEEDED, settled_at__gt=purchase.created_at),
         organization_id=purchase.organization_id,
     )
+
+
+# By hand and by night: everything since a day
+
+
+@dataclass
+class Report:
+    """What a reconciliation looked at, by kind, what it repaired, and what is left for people, in words."""
+
+    looked_at: dict[str, int] = field(default_factory=dict)
+    repaired: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def count(self, kind: str) -> None:
+        """Count one more that was looked at."""
+        self.looked_at[kind] = self.looked_at.get(kind, 0) + 1
+
+
+def reconcile(*, since: datetime, at: datetime) -> Report:
+    """Compare every payment, refund, dispute and warning since then with Stripe; repair what one of our use cases can.
+
+    Repaired is what was paid and not granted, and what came back of which no event was heard: the same functions do it
+    that an event would have called, so a second run repairs nothing. Whatever is a question of who is wrong is left.
+
+    Raises:
+        PaymentProcessorUnavailable: Stripe could not be asked. What was repaired until then stays so.
+    """
+    report = Report(looked_at=dict.fromkeys(("payments", "refunds", "disputes", "warnings"), 0))
+    for customer in StripeCustomer.objects.exclude(stripe_customer_id=None).order_by("organization_id").iterator():
+        _reconcile_payments(customer, report, since=since, at=at)
+    _reconcile_returns(report, since=since, at=at)
+    for facts in stripe_gateway.warnings_since(created_after=since):
+        report.count("warnings")
+        purchase = Purchase.objects.filter(payment_intent_id=facts.payment_intent_id).first()
+        if purchase is not None and not purchase.fraud_warnings.filter(stripe_warning_id=facts.id).exists():
+            disputes.note_warning(purchase=purchase, facts=facts, at=at)
+            report.repaired.append(f"early fraud warning {facts.id}: kept for purchase {purchase.pk}")
+    return report
+
+
+def _reconcile_payments(customer: StripeCustomer, report: Report, *, since: datetime, at: datetime) -> None:
+    own = Purchase.objects.filter(organization_id=customer.organization_id)
+    seen = set()
+    for facts in stripe_gateway.payments_of(customer_id=customer.stripe_customer_id or "", created_after=since):
+        report.count("payments")
+        seen.add(facts.id)
+        purchase = own.filter(payment_intent_id=facts.id).first() or _named(own, facts)
+        if purchase is None:
+            if facts.status == "succeeded":
+                report.left.append(f"PaymentIntent {facts.id}: {facts.amount_cents} cents without a purchase")
+            continue
+        before = _payment_trouble(purchase, facts)
+        if before and (facts.status == "succeeded" or purchase.is_open):
+            purchase = purchases.settle(purchase_id=purchase.pk, at=at, payment_intent_id=facts.id)
+        after = _payment_trouble(purchase, facts)
+        if after:
+            report.left.append(f"purchase {purchase.pk}: {after}")
+        elif before:
+            report.repaired.append(f"purchase {purchase.pk}: {before}")
+    for purchase in own.filter(state=Purchase.State.SUCCEEDED, sent_at__gte=since + CALLS_MAY_TAKE):
+        if purchase.payment_intent_id not in seen:
+            report.left.append(f"purchase {purchase.pk}: Stripe has no {purchase.payment_intent_id} of this customer")
+
+
+def _named(own: QuerySet[Purchase], facts: IntentFacts) -> Purchase | None:
+    """The purchase that a payment's metadata names, while it knows no payment."""
+    named = facts.metadata.get("purchase_id", "")
+    if not (named.isascii() and named.isdecimal() and len(named) <= 18):
+        return None
+    return own.filter(pk=int(named), payment_intent_id=None).first()
+
+
+def _payment_trouble(purchase: Purchase, facts: IntentFacts) -> str:
+    """What is wrong between a purchase, its payment and its lot, or "". An open payment of an open purchase is not."""
+    if purchase.is_open and facts.status not in ("succeeded", "canceled"):
+        return ""
+    if purchase.state == Purchase.State.CANCELED and facts.status == "canceled":
+        return ""
+    difference = comparison.payment_difference(purchase, facts)
+    if difference:
+        return difference
+    lots = CreditLot.objects.filter(organization_id=purchase.organization_id, purchase=purchase).count()
+    if (purchase.state == Purchase.State.SUCCEEDED) != (lots == 1):
+        return f"{purchase.state} with {lots} lots"
+    return ""
+
+
+def _reconcile_returns(report: Report, *, since: datetime, at: datetime) -> None:
+    """Refunds and disputes by Stripe's lists, and whatever is still open here, however old it is."""
+    refunded = {facts.id: facts for facts in stripe_gateway.refunds_since(created_after=since)}
+    disputed = {facts.id: facts for facts in stripe_gateway.disputes_since(created_after=since)}
+    report.looked_at["refunds"] += len(refunded)
+    report.looked_at["disputes"] += len(disputed)
+    intents = {facts.payment_intent_id for facts in refunded.values()}
+    intents |= {facts.payment_intent_id for facts in disputed.values()}
+    rows = Q(created_at__gte=since) | Q(state__in=Refund.OPEN_STATES)
+    refund_purchases = Refund.objects.filter(rows).values("purchase")
+    dispute_purchases = Dispute.objects.filter(Q(opened_at__gte=since) | Q(closed_at=None)).values("purchase")
+    touched = Purchase.objects.filter(state=Purchase.State.SUCCEEDED).filter(
+        Q(payment_intent_id__in=intents) | Q(pk__in=refund_purchases) | Q(pk__in=dispute_purchases)
+    )
+    for purchase in touched.order_by("id").iterator():
+        before = _returns_trouble(purchase)
+        if not before:
+            continue
+        returns.settle(purchase_id=purchase.pk, at=at)
+        after = _returns_trouble(purchase)
+        report.left += [f"purchase {purchase.pk}: {trouble}" for trouble in after]
+        report.repaired += [f"purchase {purchase.pk}: {trouble}" for trouble in before if trouble not in after]
+
+
+def _returns_trouble(purchase: Purchase) -> list[str]:
+    """What is wrong between a purchase's refunds and disputes at Stripe, their rows, and what was taken back."""
+    intent_id = purchase.payment_intent_id or ""
+    troubles = []
+    refund_rows = {row.stripe_refund_id: row for row in purchase.refunds.exclude(stripe_refund_id=None)}
+    for refunded in stripe_gateway.refunds_of(payment_intent_id=intent_id):
+        difference = comparison.refund_difference(refund_rows.pop(refunded.id, None), refunded)
+        if difference:
+            troubles.append(f"refund {refunded.id}: {difference}")
+    dispute_rows = {row.stripe_dispute_id: row for row in purchase.disputes.all()}
+    for disputed in stripe_gateway.disputes_of(payment_intent_id=intent_id):
+        difference = comparison.dispute_difference(dispute_rows.pop(disputed.id, None), disputed)
+        if difference:
+            troubles.append(f"dispute {disputed.id}: {difference}")
+    troubles += [f"{str(gone).lower()}: Stripe has none" for gone in (*refund_rows.values(), *dispute_rows.values())]
+    if not clawbacks.is_balanced(purchase):
+        troubles.append("what was taken back is not what is asked for")
+    return troubles

@@ -98,6 +98,11 @@ def count_read(purchase: Purchase) -> None:
     Purchase.objects.filter(pk=purchase.pk).update(returns_read=F("returns_read") + 1)
 
 
+def state_of(facts: RefundFacts) -> Refund.State:
+    """The state of a row whose refund is so at Stripe; a status that is not known here is on its way."""
+    return _STATES.get(facts.status, Refund.State.PENDING)
+
+
 def _book_refunds(purchase: Purchase, found: Sequence[RefundFacts], *, at: datetime) -> list[_Changed]:
     changed = []
     for facts in found:
@@ -105,7 +110,7 @@ def _book_refunds(purchase: Purchase, found: Sequence[RefundFacts], *, at: datet
         was_state = refund.state if refund is not None else ""
         if refund is None:
             refund = _create(purchase, facts, at=at)
-        state = _STATES.get(facts.status, Refund.State.PENDING)
+        state = state_of(facts)
         if (refund.stripe_refund_id, refund.state) != (facts.id, state) or not was_state:
             refund.stripe_refund_id = facts.id
             refund.state = state

@@ -329,13 +329,15 @@ def find_payment(*, customer_id: str, purchase_id: int, created_after: datetime)
     return None
 
 
-def payments_of(*, customer_id: str) -> Iterator[IntentFacts]:
-    """All PaymentIntents of a customer, the newest first, page by page.
+def payments_of(*, customer_id: str, created_after: datetime | None = None) -> Iterator[IntentFacts]:
+    """All PaymentIntents of a customer, or those since ``created_after``, the newest first, page by page.
 
     Raises:
         PaymentProcessorUnavailable: the list could not be read to its end.
     """
     params: PaymentIntentListParams = {"customer": customer_id, "limit": PAGE_SIZE}
+    if created_after is not None:
+        params["created"] = {"gte": int(created_after.timestamp())}
     with _translated():
         for intent in _client().v1.payment_intents.list(params).auto_paging_iter():
             yield _intent_facts(intent)

@@ -24,7 +24,7 @@ def bought(buyer: Buyer) -> Purchase:
 
 
 def findings() -> list[tuple[str, str]]:
-    return [(finding.row, finding.detail) for finding in agreement.verdict(rows_shown=10).findings]
+    return [(finding.row, finding.detail) for finding in next(agreement.verdicts(rows_shown=10)).findings]
 
 
 def test_paid_and_declined_purchases_agree_with_stripe(bought):
@@ -63,6 +63,6 @@ def test_a_payment_without_a_purchase_and_a_purchase_without_its_payment_are_nam
 
 def test_another_organization_is_left_alone(bought, superuser_connection):
     superuser_connection.execute("update billing_purchase set state = 'canceled' where id = %s", [bought.pk])
-    other = agreement.verdict(organization_id=bought.organization_id + 1, rows_shown=10)
+    other = next(agreement.verdicts(organization_id=bought.organization_id + 1, rows_shown=10))
     assert other.holds
-    assert agreement.verdict(organization_id=bought.organization_id, rows_shown=10).count == 1
+    assert next(agreement.verdicts(organization_id=bought.organization_id, rows_shown=10)).count == 1
