@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--steps", type=int, default=30, help="steps of each history")
     group.addoption("--concurrent-histories", type=int, default=3, help="concurrent histories that are linearized")
     group.addoption("--shrink", action="store_true", help="look for the shortest history that is red (minutes)")
+    group.addoption("--crossings", type=int, default=100, help="times that credit falls below the line of auto-reload")
+    group.addoption("--days", type=int, default=4, help="virtual days over which they are spread")
     group.addoption("--seed", type=int, default=None, help="tell the same histories again")
     group.addoption("--all-orders", action="store_true", help="tell all 720 orders of a purchase's events (minutes)")
 
