@@ -18,6 +18,7 @@ from sandbox.stripe.faults import Fault, Faults
 from sandbox.stripe.form_encoding import Tree
 from sandbox.stripe.journal import Journal
 from sandbox.stripe.routing import Operation
+from sandbox.stripe.semantics import Semantic, Semantics
 from sandbox.stripe.state import State, new_id
 
 REQUESTS_REMEMBERED = 1000
@@ -48,15 +49,24 @@ class Api:
     """The API of one stand-in."""
 
     def __init__(
-        self, *, state: State, events: Events, journal: Journal, faults: Faults, keys: AcceptedKeys, base_url: str
+        self,
+        *,
+        state: State,
+        events: Events,
+        journal: Journal,
+        faults: Faults,
+        keys: AcceptedKeys,
+        semantics: Semantics,
+        base_url: str,
     ) -> None:
         self._state = state
         self._events = events
         self._journal = journal
         self._faults = faults
         self._keys = keys
+        self._semantics = semantics
         self._base_url = base_url
-        self._idempotency = idempotency.IdempotencyKeys(state)
+        self._idempotency = idempotency.IdempotencyKeys(state, semantics=semantics)
         self._is_stopped = False
         self._requests: deque[Fields] = deque(maxlen=REQUESTS_REMEMBERED)
 
@@ -122,6 +132,8 @@ class Api:
             return Answer(Reply(status=0, body={}), fault)
         if fault is not None and fault.kind in ("rate_limited", "lock_timeout"):
             return Answer(_too_many(fault), fault)
+        if fault is not None and fault.kind == "status":
+            return Answer(_of_status(fault.status), fault)
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         if key is None:
             return self._execute(
@@ -169,10 +181,13 @@ class Api:
                 )
 
         try:
-            call = replace(call, parameters=_parameters(operation, given, credential=credential))
+            call = replace(call, parameters=_parameters(call, operation, given))
             with self._state.transaction():
                 reply = operation.action(call, *ids)
-                body = expansion.expand(self._state, reply.body, paths=call.parameters.get("expand") or [])
+                paths = call.parameters.get("expand") or []
+                if not call.has(Semantic.LATEST_CHARGE_IS_AN_ID) and "latest_charge" in reply.body:
+                    paths = [*paths, "latest_charge"]
+                body = expansion.expand(self._state, reply.body, paths=paths)
                 if call.is_from_browser:
                     body = intents.for_browser(body)
                 reply = replace(reply, body=body)
@@ -183,7 +198,7 @@ class Api:
             reply = error.reply()
             if call.is_from_browser:
                 reply = replace(reply, body=intents.for_browser(reply.body))
-            if error.is_stored:
+            if error.is_stored or not call.has(Semantic.REFUSALS_LEAVE_THE_KEY_FREE):
                 with self._state.transaction():
                     keep(reply)
         return Answer(reply, fault)
@@ -201,6 +216,7 @@ class Api:
             base_url=self._base_url,
             user_agent=request.headers.get("user-agent", ""),
             client_user_agent=request.headers.get("x-stripe-client-user-agent", ""),
+            semantics=self._semantics,
         )
 
     def _pairs(self, request: Request) -> list[tuple[str, str]]:
@@ -220,20 +236,21 @@ class Api:
 
     def _check_headers(self, request: Request) -> None:
         version = request.headers.get("stripe-version")
-        if version not in (None, API_VERSION):
+        if version not in (None, API_VERSION) and self._semantics.has(Semantic.ONE_VERSION):
             raise ApiError(f"Invalid Stripe API version: {version}. The stand-in speaks {API_VERSION} only.")
         if request.headers.get("stripe-account") or request.headers.get("stripe-context"):
             raise ApiError("The stand-in does not cover connected accounts.", code="stand_in_not_covered")
 
 
-def _parameters(operation: Operation, given: Tree, *, credential: Credential) -> Fields:
-    if credential == "publishable" or operation.shape is None:
+def _parameters(call: Call, operation: Operation, given: Tree) -> Fields:
+    semantics = call.semantics
+    if call.is_from_browser or operation.shape is None:
         shape = operation.browser_shape
         if shape is None:
             raise secret_key_required()
-        read = parameters.read(given, shape=shape, covered=frozenset(parameters.accepted(shape)))
+        read = parameters.read(given, shape=shape, covered=frozenset(parameters.accepted(shape)), semantics=semantics)
         return {name: value for name, value in read.items() if name != "key"}
-    return parameters.read(given, shape=operation.shape, covered=operation.covered)
+    return parameters.read(given, shape=operation.shape, covered=operation.covered, semantics=semantics)
 
 
 def _internal_error() -> Reply:
@@ -241,6 +258,10 @@ def _internal_error() -> Reply:
         "An unknown error occurred.", status=500, type="api_error", headers={"Stripe-Should-Retry": "false"}
     )
     return error.reply()
+
+
+def _of_status(status: int) -> Reply:
+    return ApiError("The server can't answer at the moment.", status=status, type="api_error").reply()
 
 
 def _too_many(fault: Fault) -> Reply:

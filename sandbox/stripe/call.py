@@ -8,6 +8,7 @@ from typing import Literal
 from sandbox.stripe.errors import ApiError, Fields
 from sandbox.stripe.events import Events
 from sandbox.stripe.journal import Journal
+from sandbox.stripe.semantics import ALL, Semantic, Semantics
 from sandbox.stripe.state import State
 
 Credential = Literal["secret", "publishable"]
@@ -30,12 +31,17 @@ class Call:
     base_url: str
     user_agent: str
     client_user_agent: str
+    semantics: Semantics = ALL
     is_from_outside: bool = False
 
     @property
     def is_from_browser(self) -> bool:
         """Whether a publishable key made the request."""
         return self.credential == "publishable"
+
+    def has(self, semantic: Semantic) -> bool:
+        """Whether the stand-in keeps this promise; false only in the test of its switches."""
+        return self.semantics.has(semantic)
 
     @property
     def made_by(self) -> MadeBy:

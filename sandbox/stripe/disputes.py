@@ -12,6 +12,7 @@ from typing import Any
 from sandbox.stripe import balance, fraud_warnings, rules
 from sandbox.stripe.call import Call
 from sandbox.stripe.errors import ApiError, Fields, Reply
+from sandbox.stripe.semantics import Semantic
 from sandbox.stripe.state import new_id
 
 _EVIDENCE = (
@@ -169,7 +170,9 @@ def _move_funds(call: Call, dispute: Fields) -> bool | None:
     """
     is_gone = sum(each["amount"] for each in dispute["balance_transactions"]) < 0
     shall_be_gone = dispute["status"] in rules.DISPUTE_FUNDS_ARE_GONE
-    if is_gone == shall_be_gone or call.state.hidden(dispute["id"]).get("is_spared"):
+    if is_gone == shall_be_gone or not call.has(Semantic.DISPUTE_FUNDS):
+        return None
+    if call.state.hidden(dispute["id"]).get("is_spared"):
         return None
     charge = call.state.get("charge", dispute["charge"])
     amount = dispute["amount"]

@@ -12,6 +12,7 @@ Kind = Literal[
     "delay",
     "rate_limited",
     "lock_timeout",
+    "status",
     "error_500_after_effect",
     "cut_after",
     "half_body",
@@ -21,6 +22,7 @@ Kind = Literal[
 - `cut_before`: the connection is closed without an answer; nothing is done.
 - `delay`: the request waits `delay_seconds` while its idempotency key counts as in flight, then goes on.
 - `rate_limited`, `lock_timeout`: 429; nothing is done. The second one asks for a retry.
+- `status`: the answer has this `status`, such as 502; nothing is done.
 - `error_500_after_effect`: everything is done, the answer and every replay of it is a 500.
 - `cut_after`: everything is done and kept, the answer is never sent.
 - `half_body`: everything is done and kept, the answer ends in the middle.
@@ -44,6 +46,7 @@ class Fault:
     times: int = 1
     skip: int = 0
     delay_seconds: float = 0.0
+    status: int = 503
     hit: int = 0
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class Fault:
             raise ValueError(f"no such fault: {self.kind}; known are {', '.join(KINDS)}")
         if self.kind == "delay" and not 0 < self.delay_seconds <= 120:
             raise ValueError("a delay needs delay_seconds between 0 and 120")
+        if not 400 <= self.status <= 599:
+            raise ValueError("a status of a fault is between 400 and 599")
 
     def is_for(self, *, method: str, path: str, parameters: dict[str, str]) -> bool:
         """Whether the request is one that this fault waits for."""

@@ -12,6 +12,7 @@ import json
 import threading
 
 from sandbox.stripe.errors import ApiError, Reply
+from sandbox.stripe.semantics import Semantic, Semantics
 from sandbox.stripe.state import State
 
 KEY_LENGTH_MAXIMUM = 255
@@ -21,8 +22,9 @@ KEPT_SECONDS = 24 * 60 * 60
 class IdempotencyKeys:
     """The keys of one stand-in. `begin`, then exactly one of `keep` (inside the transaction) and `release` always."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, semantics: Semantics) -> None:
         self._state = state
+        self._semantics = semantics
         self._in_flight: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
@@ -34,7 +36,7 @@ class IdempotencyKeys:
         if len(key) > KEY_LENGTH_MAXIMUM:
             raise ApiError(f"Idempotency keys can be at most {KEY_LENGTH_MAXIMUM} characters long.")
         with self._lock:
-            if (scope, key) in self._in_flight:
+            if (scope, key) in self._in_flight and self._semantics.has(Semantic.IN_FLIGHT_CONFLICT):
                 raise ApiError(
                     "There is currently another in-progress request using this Idempotent Key (that probably means you "
                     f"submitted twice, and the other request is still going through): {key}. Please try again later.",
@@ -49,13 +51,16 @@ class IdempotencyKeys:
             return kept
 
     def _kept(self, *, scope: str, key: str, request: str) -> Reply | None:
-        self._state.execute("DELETE FROM idempotency WHERE created <= ?", (self._state.now() - KEPT_SECONDS,))
+        if self._semantics.has(Semantic.KEYS_EXPIRE):
+            self._state.execute("DELETE FROM idempotency WHERE created <= ?", (self._state.now() - KEPT_SECONDS,))
         rows = self._state.execute(
             "SELECT request, status, body, headers FROM idempotency WHERE scope = ? AND key = ?", (scope, key)
         )
         if not rows:
             return None
         first_request, status, body, headers = rows[0]
+        if not self._semantics.has(Semantic.CHANGED_PARAMETERS):
+            first_request = request
         if first_request.split(" ")[0] != request.split(" ")[0]:
             raise ApiError(
                 "Keys for idempotent requests can only be used for the same endpoint they were first used for "
@@ -75,11 +80,21 @@ class IdempotencyKeys:
 
     def keep(self, *, scope: str, key: str, request: str, reply: Reply, request_id: str) -> None:
         """Keep the answer. Called in the transaction that holds the request's effects."""
+        if not self._is_kept(reply.status):
+            return
         headers = reply.headers | {"Original-Request": request_id}
         self._state.execute(
-            "INSERT INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO idempotency VALUES (?, ?, ?, ?, ?, ?, ?)",
             (scope, key, request, reply.status, json.dumps(reply.body), json.dumps(headers), self._state.now()),
         )
+
+    def _is_kept(self, status: int) -> bool:
+        has = self._semantics.has
+        if status >= 500 and not has(Semantic.REPLAY_OF_500S):
+            return False
+        if status == 402 and not has(Semantic.REPLAY_OF_DECLINES):
+            return False
+        return has(Semantic.REPLAY)
 
     def release(self, *, scope: str, key: str) -> None:
         """The request is over, however it ended."""

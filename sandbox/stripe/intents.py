@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sandbox.stripe import rules
 from sandbox.stripe.errors import ApiError, Fields, not_covered
+from sandbox.stripe.semantics import Semantic
+
+if TYPE_CHECKING:
+    from sandbox.stripe.call import Call
 
 CLIENT_FIELDS: dict[str, frozenset[str]] = {
     "payment_intent": frozenset(
@@ -74,10 +80,11 @@ def metadata_of(given: Fields) -> Fields:
     return {key: value for key, value in (given.get("metadata") or {}).items() if value is not None}
 
 
-def check_exclusive(given: Fields, rule: rules.Exclusive) -> None:
+def check_exclusive(call: Call, rule: rules.Exclusive) -> None:
     """Refuse parameters that exclude each other, and the lack of all of them where one is needed."""
+    given = call.parameters
     present = [name for name in rule.names if given.get(name) is not None]
-    if len(present) > 1:
+    if len(present) > 1 and call.has(Semantic.EXCLUSIVE_PARAMETERS):
         raise ApiError(f"You may only specify one of these parameters: {', '.join(rule.names)}.", param=present[0])
     if rule.is_one_required and not present:
         raise ApiError(
@@ -87,10 +94,10 @@ def check_exclusive(given: Fields, rule: rules.Exclusive) -> None:
         )
 
 
-def check_method_selection(given: Fields) -> None:
+def check_method_selection(call: Call) -> None:
     """Cards only, named in one way."""
-    check_exclusive(given, rules.METHOD_SELECTION)
-    allowed = given.get("allowed_payment_method_types")
+    check_exclusive(call, rules.METHOD_SELECTION)
+    allowed = call.parameters.get("allowed_payment_method_types")
     if allowed is not None and allowed != ["card"]:
         raise not_covered("payment methods other than 'card'", param="allowed_payment_method_types")
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
+from sandbox.stripe.call import Call
 from sandbox.stripe.errors import ApiError, Fields, no_such
 from sandbox.stripe.intents import check_exclusive
 from sandbox.stripe.rules import LIST_CURSORS, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAXIMUM
+from sandbox.stripe.semantics import Semantic
 
 PAGING = frozenset({"ending_before", "expand", "limit", "starting_after"})
 
 
-def page(things: Iterable[Fields], *, parameters: Fields, url: str, kind: str) -> Fields:
+def page(call: Call, things: Iterable[Fields], *, url: str, kind: str) -> Fields:
     """One page of things that come newest first. Cursors must name one of them."""
+    parameters = call.parameters
+    if not call.has(Semantic.NEWEST_FIRST):
+        things = reversed(list(things))
     limit = parameters.get("limit", LIST_LIMIT_DEFAULT)
-    if not 1 <= limit <= LIST_LIMIT_MAXIMUM:
+    if not 1 <= limit <= LIST_LIMIT_MAXIMUM and call.has(Semantic.PAGE_LIMIT):
         raise ApiError(
             f"This value must be {'less' if limit > LIST_LIMIT_MAXIMUM else 'greater'} than or equal to "
             f"{LIST_LIMIT_MAXIMUM if limit > LIST_LIMIT_MAXIMUM else 1} (it currently is '{limit}').",
@@ -23,7 +28,9 @@ def page(things: Iterable[Fields], *, parameters: Fields, url: str, kind: str) -
             param="limit",
         )
     after, before = parameters.get("starting_after"), parameters.get("ending_before")
-    check_exclusive(parameters, LIST_CURSORS)
+    check_exclusive(call, LIST_CURSORS)
+    if not call.has(Semantic.CURSORS):
+        after = before = None
     matching = (thing for thing in things if _is_in_range(thing["created"], parameters.get("created")))
     if before is not None:
         newer = _until(matching, before, kind=kind)

@@ -21,6 +21,7 @@ from stripe import RequestOptions
 
 from sandbox.stripe.errors import ApiError, Fields, not_covered
 from sandbox.stripe.form_encoding import Tree
+from sandbox.stripe.semantics import Semantic, Semantics
 
 RETIRED_PARAMETERS = {"payment_method_types": "payment_method_types_no_longer_supported"}
 """Parameters that this API version answers with a code of their own: Stripe's changelog, 2026-09-30.endive."""
@@ -52,31 +53,32 @@ def accepted(shape: type) -> dict[str, Any]:
     return hints
 
 
-def read(given: Tree, *, shape: type, covered: frozenset[str]) -> Fields:
+def read(given: Tree, *, shape: type, covered: frozenset[str], semantics: Semantics) -> Fields:
     """The parameters as Python values, or the refusal that Stripe would answer.
 
     Values that were given empty to unset something come back as None. `covered` are the top-level names that the
     calling operation acts on.
     """
-    clean = _read_object(given, shape=shape, prefix="")
+    clean = _read_object(given, shape=shape, prefix="", semantics=semantics)
     for name in clean:
         if name not in covered:
             raise not_covered(f"the parameter '{name}'", param=name)
     return clean
 
 
-def _read_object(given: Tree, *, shape: type, prefix: str) -> Fields:
+def _read_object(given: Tree, *, shape: type, prefix: str, semantics: Semantics) -> Fields:
     hints = accepted(shape)
     unknown = [name for name in given if name not in hints]
     for name in unknown:
-        if name in RETIRED_PARAMETERS and "allowed_payment_method_types" in hints:
+        is_retired = name in RETIRED_PARAMETERS and "allowed_payment_method_types" in hints
+        if is_retired and semantics.has(Semantic.RETIRED_PARAMETERS):
             raise ApiError(
                 f"The parameter '{name}' is no longer supported in this API version. "
                 "Use 'allowed_payment_method_types' instead.",
                 code=RETIRED_PARAMETERS[name],
                 param=name,
             )
-    if unknown:
+    if unknown and semantics.has(Semantic.UNKNOWN_PARAMETERS):
         names = ", ".join(_named(name, prefix=prefix) for name in unknown)
         raise ApiError(
             f"Received unknown parameter{'s' if len(unknown) > 1 else ''}: {names}",
@@ -89,7 +91,9 @@ def _read_object(given: Tree, *, shape: type, prefix: str) -> Fields:
             param = _named(name, prefix=prefix)
             raise ApiError(f"Missing required param: {param}.", code="parameter_missing", param=param)
     return {
-        name: _read_value(value, hint=hints[name], param=_named(name, prefix=prefix)) for name, value in given.items()
+        name: _read_value(value, hint=hints[name], param=_named(name, prefix=prefix), semantics=semantics)
+        for name, value in given.items()
+        if name in hints
     }
 
 
@@ -103,7 +107,7 @@ def _alternatives(hint: Any) -> list[Any]:
     return [hint]
 
 
-def _read_value(value: Tree | str, *, hint: Any, param: str) -> Any:
+def _read_value(value: Tree | str, *, hint: Any, param: str, semantics: Semantics) -> Any:
     options = _alternatives(hint)
     literals = [literal for option in options if get_origin(option) is Literal for literal in get_args(option)]
     if value == "":
@@ -117,23 +121,26 @@ def _read_value(value: Tree | str, *, hint: Any, param: str) -> Any:
             param=param,
         )
     if isinstance(value, dict):
-        return _read_tree(value, options=options, param=param)
-    return _read_text(value, options=options, literals=[literal for literal in literals if literal != ""], param=param)
+        return _read_tree(value, options=options, param=param, semantics=semantics)
+    literals = [literal for literal in literals if literal != ""]
+    return _read_text(value, options=options, literals=literals, param=param, semantics=semantics)
 
 
-def _read_tree(value: Tree, *, options: list[Any], param: str) -> Any:
+def _read_tree(value: Tree, *, options: list[Any], param: str, semantics: Semantics) -> Any:
     for option in options:
         if get_origin(option) in (list, typing.List):  # noqa: UP006 -- the SDK spells its lists this way.
             positions = sorted(value, key=lambda key: int(key) if key.isdigit() else -1)
             if not all(key.isdigit() for key in positions):
                 raise ApiError("Invalid array", param=param)
             (inner,) = get_args(option)
-            return [_read_value(value[key], hint=inner, param=f"{param}[{key}]") for key in positions]
+            return [
+                _read_value(value[key], hint=inner, param=f"{param}[{key}]", semantics=semantics) for key in positions
+            ]
         if typing_extensions.is_typeddict(option):
-            return _read_object(value, shape=option, prefix=param)
+            return _read_object(value, shape=option, prefix=param, semantics=semantics)
     inner = _mapping_value(options)
     if inner is not None:
-        return _read_mapping(value, inner=inner, param=param)
+        return _read_mapping(value, inner=inner, param=param, semantics=semantics)
     raise ApiError("Invalid string: a hash was given where a simple value is expected", param=param)
 
 
@@ -148,7 +155,7 @@ def _mapping_value(options: list[Any]) -> Any:
     return None
 
 
-def _read_mapping(value: Tree, *, inner: Any, param: str) -> Fields:
+def _read_mapping(value: Tree, *, inner: Any, param: str, semantics: Semantics) -> Fields:
     if len(value) > METADATA_COUNT_MAXIMUM:
         raise ApiError(f"Too many keys in '{param}': at most {METADATA_COUNT_MAXIMUM} are allowed.", param=param)
     clean: Fields = {}
@@ -160,16 +167,16 @@ def _read_mapping(value: Tree, *, inner: Any, param: str) -> Fields:
             raise ApiError(
                 f"Metadata values can be at most {METADATA_VALUE_LENGTH_MAXIMUM} characters long.", param=named
             )
-        clean[key] = None if item == "" else _read_value(item, hint=inner, param=named)
+        clean[key] = None if item == "" else _read_value(item, hint=inner, param=named, semantics=semantics)
     return clean
 
 
-def _read_text(value: str, *, options: list[Any], literals: list[Any], param: str) -> Any:
+def _read_text(value: str, *, options: list[Any], literals: list[Any], param: str, semantics: Semantics) -> Any:
     if bool in options and value in ("true", "false"):
         return value == "true"
     if int in options and _INTEGER.match(value):
         return int(value)
-    if value in literals:
+    if value in literals or not semantics.has(Semantic.TYPED_PARAMETERS):
         return value
     if literals and (str in options or len(literals) == len(options) or bool in options):
         allowed = ", ".join(str(literal) for literal in literals)

@@ -11,6 +11,7 @@ from sandbox.stripe.call import Call
 from sandbox.stripe.cards import Card, Decline
 from sandbox.stripe.customers import check_email
 from sandbox.stripe.errors import ApiError, Fields, Reply, doc_url, not_covered
+from sandbox.stripe.semantics import Semantic
 from sandbox.stripe.state import new_id, random_text
 
 HELD_SETTING = "payments_to_hold"
@@ -42,10 +43,10 @@ COVERED_BY_CONFIRM = frozenset(
 def create(call: Call) -> Reply:
     """POST /v1/payment_intents."""
     given = call.parameters
-    intents.check_method_selection(given)
+    intents.check_method_selection(call)
     intents.check_confirm_only(given, names=rules.CONFIRM_ONLY_OF_PAYMENTS)
     check_email(given.get("receipt_email"), param="receipt_email")
-    _check_amount(given)
+    _check_amount(call)
     customer = given.get("customer")
     if customer is not None:
         call.state.get("customer", customer, param="customer")
@@ -126,7 +127,7 @@ def confirm(call: Call, payment_intent_id: str) -> Reply:
     """POST /v1/payment_intents/:id/confirm, by a server or by Stripe.js."""
     intent = call.state.get("payment_intent", payment_intent_id)
     call.check_client_secret(intent)
-    if intent["status"] not in rules.PAYMENT_CONFIRMABLE:
+    if intent["status"] not in rules.PAYMENT_CONFIRMABLE and call.has(Semantic.ENDED_IS_ENDED):
         raise unexpected_state(intent, verb="confirm")
     given = call.parameters
     check_email(given.get("receipt_email"), param="receipt_email")
@@ -146,7 +147,8 @@ def confirm(call: Call, payment_intent_id: str) -> Reply:
 def cancel(call: Call, payment_intent_id: str) -> Reply:
     """POST /v1/payment_intents/:id/cancel."""
     intent = call.state.get("payment_intent", payment_intent_id)
-    if intent["status"] not in rules.PAYMENT_CANCELABLE or intent["status"] == "processing":
+    is_over = intent["status"] not in rules.PAYMENT_CANCELABLE or intent["status"] == "processing"
+    if is_over and call.has(Semantic.ENDED_IS_ENDED):
         raise ApiError(
             f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent "
             f"with one of the following statuses may be canceled: {', '.join(rules.PAYMENT_CANCELABLE)}.",
@@ -204,7 +206,10 @@ def _attempt(call: Call, intent: Fields, method: Fields, *, off_session: bool) -
     hidden = call.state.hidden(method["id"])
     card = payment_methods.card_of(call.state, method)
     intent |= {"payment_method": method["id"], "last_payment_error": None}
-    if not cards.needs_authentication(card, is_set_up=hidden["is_set_up"], off_session=off_session):
+    must_ask = cards.needs_authentication(card, is_set_up=hidden["is_set_up"], off_session=off_session)
+    if not call.has(Semantic.OFF_SESSION_AUTHENTICATION if off_session else Semantic.AUTHENTICATION):
+        must_ask = False
+    if not must_ask:
         error = _charge(call, intent, method, off_session=off_session, is_authenticated=False)
     elif off_session:
         error = _refuse(call, intent, method, cards.AUTHENTICATION_REQUIRED, off_session=True, is_authenticated=False)
@@ -222,8 +227,8 @@ def _attempt(call: Call, intent: Fields, method: Fields, *, off_session: bool) -
 def _charge(call: Call, intent: Fields, method: Fields, *, off_session: bool, is_authenticated: bool) -> Fields | None:
     """Take the money. Returns None, or the error of a declined card."""
     card = payment_methods.card_of(call.state, method)
-    decline = card.charge_decline
-    if decline is None and payment_methods.is_expired(method, at=call.at):
+    decline = card.charge_decline if call.has(Semantic.TEST_CARDS_DECLINE) else None
+    if decline is None and payment_methods.is_expired(method, at=call.at) and call.has(Semantic.EXPIRY):
         decline = cards.EXPIRED_CARD
     if call.state.count_down(HELD_SETTING):
         _begin_processing(call, intent, method, off_session=off_session, is_authenticated=is_authenticated)
@@ -231,7 +236,7 @@ def _charge(call: Call, intent: Fields, method: Fields, *, off_session: bool, is
     if decline is not None:
         return _refuse(call, intent, method, decline, off_session=off_session, is_authenticated=is_authenticated)
     charge = charges.record(call, intent, method, card, decline=None, is_authenticated=is_authenticated)
-    payment_methods.use_up(call.state, method)
+    payment_methods.use_up(call, method)
     _succeed(call, intent, charge, card=card, off_session=off_session)
     return None
 
@@ -241,7 +246,7 @@ def _begin_processing(call: Call, intent: Fields, method: Fields, *, off_session
     charge = charges.record(
         call, intent, method, card, decline=None, is_authenticated=is_authenticated, is_pending=True
     )
-    payment_methods.use_up(call.state, method)
+    payment_methods.use_up(call, method)
     intent |= {
         "status": "processing",
         "next_action": None,
@@ -284,11 +289,14 @@ def _succeed(call: Call, intent: Fields, charge: Fields, *, card: Card, off_sess
     }
     call.state.save(intent)
     call.journal.record(call, intent, outcome="succeeded", off_session=off_session, confirm=True)
+    if not call.has(Semantic.DISPUTE_BEFORE_SUCCESS):
+        call.emit("payment_intent.succeeded", intent)
     if card.dispute is not None:
         disputes.open_dispute(call, charge, status=card.dispute, reason=card.dispute_reason)
     if card.is_warned_of:
         fraud_warnings.warn(call, charge)
-    call.emit("payment_intent.succeeded", intent)
+    if call.has(Semantic.DISPUTE_BEFORE_SUCCESS):
+        call.emit("payment_intent.succeeded", intent)
 
 
 def _refuse(
@@ -296,7 +304,7 @@ def _refuse(
 ) -> Fields:
     card = payment_methods.card_of(call.state, method)
     charge = charges.record(call, intent, method, card, decline=decline, is_authenticated=is_authenticated)
-    payment_methods.use_up(call.state, method)
+    payment_methods.use_up(call, method)
     intent["latest_charge"] = charge["id"]
     call.journal.record(call, intent, outcome=decline.outcome, off_session=off_session, confirm=True)
     error = payment_methods.decline_error(decline, charge=charge["id"], payment_method=method)
@@ -306,7 +314,7 @@ def _refuse(
 
 def _fail(call: Call, intent: Fields, error: Fields) -> None:
     intent |= {
-        "status": "requires_payment_method",
+        "status": "requires_payment_method" if call.has(Semantic.DECLINE_REOPENS) else "canceled",
         "next_action": None,
         "payment_method": None,
         "last_payment_error": error,
@@ -322,7 +330,8 @@ def _is_off_session(given: Fields) -> bool:
     return bool(wanted)
 
 
-def _check_amount(given: Fields) -> None:
+def _check_amount(call: Call) -> None:
+    given = call.parameters
     if given["currency"].lower() != "usd":
         raise not_covered("currencies other than usd", param="currency")
     amount = given["amount"]
@@ -330,6 +339,8 @@ def _check_amount(given: Fields) -> None:
         raise ApiError(
             "This value must be greater than or equal to 1.", code="parameter_invalid_integer", param="amount"
         )
+    if not call.has(Semantic.AMOUNT_BOUNDS):
+        return
     if amount < rules.AMOUNT_MINIMUM_CENTS:
         raise ApiError("Amount must be at least $0.50 usd", code="amount_too_small", param="amount")
     if amount > rules.AMOUNT_MAXIMUM_CENTS:

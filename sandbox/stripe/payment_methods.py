@@ -12,6 +12,7 @@ from sandbox.stripe import cards
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import Card
 from sandbox.stripe.errors import ApiError, Fields, Reply, doc_url, no_such
+from sandbox.stripe.semantics import Semantic
 from sandbox.stripe.state import State, new_id
 
 _EMPTY_ADDRESS: Fields = {
@@ -53,7 +54,10 @@ def detach(call: Call, payment_method_id: str) -> Reply:
             is_stored=True,
         )
     method["customer"] = None
-    call.state.save(method, hidden=call.state.hidden(method["id"]) | {"is_used_up": True})
+    if call.has(Semantic.DETACHED_IS_GONE):
+        call.state.save(method, hidden=call.state.hidden(method["id"]) | {"is_detached": True})
+    else:
+        call.state.save(method)
     call.emit("payment_method.detached", method, previous={"customer": customer})
     return Reply(status=200, body=method)
 
@@ -70,7 +74,7 @@ def usable(call: Call, payment_method_id: str, *, customer: str | None, param: s
     method = call.state.find("payment_method", payment_method_id)
     if method is None:
         raise no_such("PaymentMethod", payment_method_id, param=param, status=404 if param == "id" else 400)
-    if call.state.hidden(method["id"]).get("is_used_up"):
+    if _is_used_up(call, method):
         raise ApiError(
             "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared "
             "with a connected account without Customer attachment, or was detached from a Customer. It may not be used "
@@ -79,7 +83,7 @@ def usable(call: Call, payment_method_id: str, *, customer: str | None, param: s
             param=param,
             is_stored=True,
         )
-    if method["customer"] is not None and method["customer"] != customer:
+    if method["customer"] not in (None, customer) and call.has(Semantic.OWN_CARDS_ONLY):
         if customer is None:
             message = (
                 f"The PaymentMethod supplied ({payment_method_id}) belongs to a Customer. "
@@ -92,6 +96,12 @@ def usable(call: Call, payment_method_id: str, *, customer: str | None, param: s
             )
         raise ApiError(message, code="resource_missing", param=param, is_stored=True)
     return method
+
+
+def _is_used_up(call: Call, method: Fields) -> bool:
+    """Charged or detached once, and never to be used again."""
+    hidden = call.state.hidden(method["id"])
+    return bool(hidden.get("is_detached") or hidden.get("is_used_up"))
 
 
 def create(
@@ -167,7 +177,7 @@ def from_browser(call: Call, given: Fields) -> Fields:
 def attach_to(call: Call, method: Fields, *, customer: str, is_set_up: bool | None = None) -> Fields:
     """Attach a card to a customer. `is_set_up` True remembers that it is prepared for off-session charges."""
     hidden = call.state.hidden(method["id"])
-    if is_set_up:
+    if is_set_up and call.has(Semantic.SETUP_PREPARES):
         hidden["is_set_up"] = True
     is_new = method["customer"] is None
     method["customer"] = customer
@@ -177,10 +187,10 @@ def attach_to(call: Call, method: Fields, *, customer: str, is_set_up: bool | No
     return method
 
 
-def use_up(state: State, method: Fields) -> None:
+def use_up(call: Call, method: Fields) -> None:
     """A card that was charged without being attached can't be used a second time."""
-    if method["customer"] is None:
-        state.save(method, hidden=state.hidden(method["id"]) | {"is_used_up": True})
+    if method["customer"] is None and call.has(Semantic.USED_ONCE):
+        call.state.save(method, hidden=call.state.hidden(method["id"]) | {"is_used_up": True})
 
 
 def is_expired(method: Fields, *, at: int) -> bool:

@@ -12,6 +12,7 @@ from sandbox.stripe import balance, fraud_warnings, intents, outside, payment_me
 from sandbox.stripe.call import Call
 from sandbox.stripe.customers import merged_metadata
 from sandbox.stripe.errors import ApiError, Fields, Reply
+from sandbox.stripe.semantics import Semantic
 from sandbox.stripe.state import new_id
 
 COVERED_BY_CREATE = frozenset({"amount", "charge", "expand", "metadata", "payment_intent", "reason"})
@@ -23,12 +24,12 @@ HELD_SETTING = "refunds_to_hold"
 def create(call: Call) -> Reply:
     """POST /v1/refunds. Without `amount`, all that is left of the charge."""
     given = call.parameters
-    intents.check_exclusive(given, rules.REFUND_TARGET)
+    intents.check_exclusive(call, rules.REFUND_TARGET)
     charge = _charge_of(call, given)
     check_refundable(call, charge)
     left = charge["amount"] - charge["amount_refunded"]
     amount = given.get("amount", left)
-    _check_amount(charge, amount, left=left)
+    _check_amount(call, charge, amount, left=left)
     refund = _make(call, charge, amount=amount, reason=given.get("reason"), metadata=intents.metadata_of(given))
     return Reply(status=200, body=refund)
 
@@ -53,13 +54,13 @@ def update(call: Call, refund_id: str) -> Reply:
 def check_refundable(call: Call, charge: Fields) -> None:
     """Refuse a charge that a dispute has taken back already, or that was given back in full."""
     disputes = [each for each in call.state.newest_first("dispute") if each["charge"] == charge["id"]]
-    if any(not each["is_charge_refundable"] for each in disputes):
+    if any(not each["is_charge_refundable"] for each in disputes) and call.has(Semantic.DISPUTED_IS_NOT_REFUNDABLE):
         raise ApiError(
             f"Charge {charge['id']} has been charged back; cannot issue a refund.",
             code="charge_disputed",
             is_stored=True,
         )
-    if charge["amount_refunded"] >= charge["amount"]:
+    if charge["amount_refunded"] >= charge["amount"] and call.has(Semantic.REFUND_BOUNDS):
         raise ApiError(
             f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded", is_stored=True
         )
@@ -101,9 +102,11 @@ def _charge_of(call: Call, given: Fields) -> Fields:
     return charge
 
 
-def _check_amount(charge: Fields, amount: int, *, left: int) -> None:
+def _check_amount(call: Call, charge: Fields, amount: int, *, left: int) -> None:
     if amount < 1:
         raise ApiError("Invalid positive integer", code="parameter_invalid_integer", param="amount")
+    if not call.has(Semantic.REFUND_BOUNDS):
+        return
     if amount > charge["amount"]:
         raise ApiError(
             f"Refund amount ({_dollars(amount)}) is greater than charge amount ({_dollars(charge['amount'])})",
@@ -158,7 +161,7 @@ def _make(call: Call, charge: Fields, *, amount: int, reason: str | None, metada
     call.emit("refund.created", refund)
     call.emit("charge.refunded", charge, previous={"amount_refunded": charge["amount_refunded"] - amount})
     fraud_warnings.no_longer_actionable(call, charge)
-    if card.refund is not None and not is_held:
+    if card.refund is not None and not is_held and call.has(Semantic.REFUNDS_FAIL_LATER):
         outside.plan(
             call,
             "fail_refund" if card.refund == "failing" else "succeed_refund",
@@ -180,7 +183,8 @@ def _take_back(call: Call, refund: Fields, *, failure_reason: str) -> None:
     )["id"]
     if refund["status"] == "failed":
         refund["failure_reason"] = failure_reason
-    _count(call, charge, change=-refund["amount"])
+    if call.has(Semantic.FAILED_REFUND_FREES):
+        _count(call, charge, change=-refund["amount"])
     call.journal.record_movement(
         call, charge, kind="refund", subject=refund["id"], amount=refund["amount"], outcome="refund_failed"
     )

@@ -68,7 +68,7 @@ def _method_page(call: Call, *, customer: str, url: str) -> Reply:
     methods = call.state.newest_first("payment_method", customer=customer)
     if call.parameters.get("type", "card") != "card":
         methods = iter(())
-    return Reply(status=200, body=lists.page(methods, parameters=call.parameters, url=url, kind="payment_method"))
+    return Reply(status=200, body=lists.page(call, methods, url=url, kind="payment_method"))
 
 
 def _retrieve_customers_method(call: Call, customer_id: str, payment_method_id: str) -> Reply:
@@ -95,7 +95,7 @@ def _list_of(kind: str, url: str) -> Action:
             for thing in call.state.newest_first(kind, customer=customer)
             if all(thing[name] == value for name, value in wanted.items())
         )
-        return Reply(status=200, body=lists.page(things, parameters=call.parameters, url=url, kind=kind))
+        return Reply(status=200, body=lists.page(call, things, url=url, kind=kind))
 
     return listed
 
@@ -103,13 +103,13 @@ def _list_of(kind: str, url: str) -> Action:
 def _list_customers(call: Call) -> Reply:
     wanted = call.parameters.get("email")
     found = (thing for thing in call.state.newest_first("customer") if wanted is None or thing["email"] == wanted)
-    return Reply(status=200, body=lists.page(found, parameters=call.parameters, url="/v1/customers", kind="customer"))
+    return Reply(status=200, body=lists.page(call, found, url="/v1/customers", kind="customer"))
 
 
 def _list_events(call: Call) -> Reply:
-    events.check_filters(call.parameters)
-    found = (thing for thing in call.state.newest_first("event") if events.matches(call.state, thing, call.parameters))
-    body = lists.page(found, parameters=call.parameters, url="/v1/events", kind="event")
+    events.check_filters(call)
+    found = (thing for thing in call.state.newest_first("event") if events.matches(call, thing))
+    body = lists.page(call, found, url="/v1/events", kind="event")
     body["data"] = [events.shown(call.state, thing) for thing in body["data"]]
     return Reply(status=200, body=body)
 

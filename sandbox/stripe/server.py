@@ -12,6 +12,7 @@ import json
 import socket
 import struct
 import threading
+from collections.abc import Set as AbstractSet
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from sandbox.stripe.errors import Reply
 from sandbox.stripe.events import Events
 from sandbox.stripe.faults import Faults
 from sandbox.stripe.journal import Journal
+from sandbox.stripe.semantics import Semantic, Semantics
 from sandbox.stripe.state import State
 from sandbox.stripe.webhooks import Webhooks
 
@@ -46,6 +48,7 @@ class StandIn:
     """One stand-in. `folder` None keeps everything in memory; `port` 0 takes a free one.
 
     `secret_key` and `publishable_key` narrow down which test keys are accepted; None accepts any well-formed one.
+    `without` names promises that this stand-in breaks, to see that a test notices.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class StandIn:
         webhook_secret: str | None = None,
         secret_key: str | None = None,
         publishable_key: str | None = None,
+        without: AbstractSet[Semantic] = frozenset(),
     ) -> None:
         if host != LOOPBACK:
             raise ValueError(f"the stand-in listens on {LOOPBACK} only, not on {host}")
@@ -67,9 +71,10 @@ class StandIn:
         except Exception:
             self._server.server_close()
             raise
-        self._events = Events(self._state)
+        semantics = Semantics(without=without)
+        self._events = Events(self._state, semantics=semantics)
         self._faults = Faults()
-        self._webhooks = Webhooks(self._state, url=webhook_url, secret=webhook_secret)
+        self._webhooks = Webhooks(self._state, url=webhook_url, secret=webhook_secret, semantics=semantics)
         self._events.on_event.append(self._webhooks.owe)
         self.base_url = f"http://{host}:{self._server.server_address[1]}"
         self.journal = Journal(self._state)
@@ -78,7 +83,8 @@ class StandIn:
             events=self._events,
             journal=self.journal,
             faults=self._faults,
-            keys=AcceptedKeys(secret=secret_key, publishable=publishable_key),
+            keys=AcceptedKeys(secret=secret_key, publishable=publishable_key, semantics=semantics),
+            semantics=semantics,
             base_url=self.base_url,
         )
         self.control = Control(

@@ -6,6 +6,7 @@ from sandbox.stripe import challenges, intents, payment_methods, rules
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import Decline
 from sandbox.stripe.errors import ApiError, Fields, Reply, doc_url
+from sandbox.stripe.semantics import Semantic
 from sandbox.stripe.state import new_id, random_text
 
 COVERED_BY_CREATE = frozenset(
@@ -29,7 +30,7 @@ COVERED_BY_CONFIRM = frozenset({"expand", "payment_method", "return_url", "use_s
 def create(call: Call) -> Reply:
     """POST /v1/setup_intents."""
     given = call.parameters
-    intents.check_method_selection(given)
+    intents.check_method_selection(call)
     intents.check_confirm_only(given, names=rules.CONFIRM_ONLY_OF_SETUPS)
     customer = given.get("customer")
     if customer is not None:
@@ -157,7 +158,7 @@ def _attempt(call: Call, intent: Fields, method: Fields) -> Reply:
 
 def _succeed(call: Call, intent: Fields, method: Fields) -> None:
     intent |= {"status": "succeeded", "next_action": None, "last_setup_error": None}
-    if intent["customer"] is not None:
+    if intent["customer"] is not None and call.has(Semantic.SETUP_ATTACHES):
         payment_methods.attach_to(call, method, customer=intent["customer"], is_set_up=intent["usage"] == "off_session")
     call.state.save(intent)
     call.emit("setup_intent.succeeded", intent)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from sandbox.stripe import events
 from sandbox.stripe.errors import Fields
+from sandbox.stripe.semantics import Semantic, Semantics
 from sandbox.stripe.state import State
 
 Signature = Literal["good", "bad", "stale"]
@@ -54,8 +55,9 @@ class Plan:
 class Webhooks:
     """The deliveries to one endpoint. Without an address no event is owed to anybody."""
 
-    def __init__(self, state: State, *, url: str | None, secret: str | None) -> None:
+    def __init__(self, state: State, *, url: str | None, secret: str | None, semantics: Semantics) -> None:
         self._state = state
+        self._semantics = semantics
         self._url = url or state.setting("webhook_url")
         self._secret = secret or state.setting("webhook_secret")
         if self._url and not self._secret:
@@ -174,12 +176,12 @@ class Webhooks:
             return
         rows = self._state.execute("SELECT position FROM objects WHERE id = ?", (event_id,))
         with self._changed:
-            is_dropped = self.orders.drop > 0
+            is_dropped = self.orders.drop > 0 and self._semantics.has(Semantic.LOSSES)
             if is_dropped:
                 self.orders.drop -= 1
             else:
                 self._plan(event_id)
-            delay = self.orders.delay_seconds
+            delay = self.orders.delay_seconds if self._semantics.has(Semantic.DELAYS) else 0
         self._state.execute(
             "INSERT INTO deliveries VALUES (?, ?, ?, 0, ?, NULL)",
             (event_id, rows[0][0], "lost" if is_dropped else "pending", self._state.now() + delay),
@@ -191,17 +193,17 @@ class Webhooks:
         signature: Signature = "good"
         if orders.bad_signature > 0:
             orders.bad_signature -= 1
-            signature = "bad"
+            signature = "bad" if self._semantics.has(Semantic.FORGERIES) else "good"
         elif orders.stale > 0:
             orders.stale -= 1
-            signature = "stale"
+            signature = "stale" if self._semantics.has(Semantic.STALENESS) else "good"
         copies = 1
         if orders.duplicate > 0:
             orders.duplicate -= 1
-            copies = orders.copies
+            copies = orders.copies if self._semantics.has(Semantic.DUPLICATES) else 1
         if signature != "good" or copies != 1:
             self._plans[event_id] = Plan(copies=copies, signature=signature)
-        if orders.reorder > 0:
+        if orders.reorder > 0 and self._semantics.has(Semantic.REORDERING):
             orders.reorder -= 1
             self._held.append(event_id)
             if orders.reorder == 0:
@@ -273,7 +275,8 @@ class Webhooks:
 
     def _post(self, payload: bytes, *, signature: Signature) -> int | str:
         at = int(self._state.now()) - (STALE_SECONDS if signature == "stale" else 0)
-        secret = "whsec_somebody_else" if signature == "bad" else (self._secret or "")
+        is_forged = signature == "bad" or not self._semantics.has(Semantic.SIGNATURE)
+        secret = "whsec_somebody_else" if is_forged else (self._secret or "")
         request = urllib.request.Request(
             self._url or "",
             data=payload,
@@ -302,7 +305,7 @@ class Webhooks:
             before, attempts = rows[0]
             if before == "delivered" or (isinstance(status, int) and 200 <= status < 300):
                 after, pause = "delivered", 0
-            elif attempts >= len(RETRY_PAUSES_SECONDS):
+            elif attempts >= len(RETRY_PAUSES_SECONDS) or not self._semantics.has(Semantic.RETRIES):
                 after, pause = "failed", 0
             else:
                 after, pause = ("lost" if before == "lost" else "pending"), RETRY_PAUSES_SECONDS[attempts]

@@ -14,12 +14,13 @@ import stripe
 class Endpoint:
     """Events that were accepted, in order, and deliveries that were refused because of their signature."""
 
-    def __init__(self, *, secret: str) -> None:
+    def __init__(self, *, secret: str, patience_seconds: float = 10) -> None:
         self.accepted: list[Any] = []
         self.refused: list[str] = []
         self.statuses: list[int] = []
         """Statuses for the next genuine deliveries; 200 when empty."""
         self._secret = secret
+        self._patience_seconds = patience_seconds
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/webhooks/stripe/"
@@ -39,9 +40,9 @@ class Endpoint:
         """The types of the accepted events, in the order of their arrival."""
         return [event.type for event in self.accepted]
 
-    def wait_for(self, count: int, *, timeout_seconds: float = 10) -> list[Any]:
+    def wait_for(self, count: int, *, timeout_seconds: float | None = None) -> list[Any]:
         """The accepted events, once there are so many."""
-        end = time.monotonic() + timeout_seconds
+        end = time.monotonic() + (self._patience_seconds if timeout_seconds is None else timeout_seconds)
         while len(self.accepted) < count:
             assert time.monotonic() < end, f"only {self.types()} of {count} events came"
             time.sleep(0.01)

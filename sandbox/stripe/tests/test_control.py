@@ -23,7 +23,8 @@ import stripe
 
 from sandbox.stripe import API_VERSION
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import WEBHOOK_SECRET, Account, error_of
+from sandbox.stripe.tests.conftest import error_of
+from sandbox.stripe.tests.contract import WEBHOOK_SECRET, Account
 from sandbox.stripe.tests.endpoint import Endpoint
 
 ROOT = Path(__file__).parents[3]
@@ -111,6 +112,17 @@ def test_too_many_requests_execute_nothing(account: Account, kind: Any, retry: s
     assert account.v1.customers.create({}, {"idempotency_key": "again"}).id
 
 
+@pytest.mark.parametrize("status", [401, 500, 502, 503])
+def test_any_status_can_be_answered_with_nothing_done(account: Account, status: int) -> None:
+    assert account.stand_in is not None
+    url = account.stand_in.base_url
+    ask(url, "POST", "/_sandbox/faults", {"kind": "status", "status": status})
+    error = error_of(lambda: account.v1.customers.create({}, {"idempotency_key": "again"}))
+    assert error.http_status == status
+    assert account.v1.customers.list().data == []
+    assert account.v1.customers.create({}, {"idempotency_key": "again"}).id
+
+
 def test_the_sdk_retries_a_lock_timeout_by_itself(stand_in: StandIn, connect: Callable[..., Account]) -> None:
     stand_in.control.add_fault("lock_timeout", times=2)
     assert connect(stand_in, retries=2).customer().id
@@ -143,6 +155,7 @@ def test_a_delay_holds_one_request_only(account: Account) -> None:
     [
         ("/_sandbox/faults", {"kind": "meteor"}),
         ("/_sandbox/faults", {"kind": "delay"}),
+        ("/_sandbox/faults", {"kind": "status", "status": 200}),
         ("/_sandbox/faults", {"kind": "refuse", "colour": "red"}),
         ("/_sandbox/webhooks", {"colour": "red"}),
         ("/_sandbox/webhooks", {"url": "http://127.0.0.1:9/"}),

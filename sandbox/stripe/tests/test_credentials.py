@@ -13,7 +13,8 @@ import pytest
 import stripe
 
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import Account, error_of
+from sandbox.stripe.tests.conftest import error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 
 def browser(stand_in: StandIn, method: str, path: str, **fields: str) -> tuple[int, dict[str, Any]]:
@@ -31,6 +32,7 @@ def browser(stand_in: StandIn, method: str, path: str, **fields: str) -> tuple[i
 
 
 @pytest.mark.parametrize("key", ["sk_live_" + "a" * 24, "rk_live_" + "a" * 24, "whsec_x", "sk_test_", "nonsense"])
+@cites("https://docs.stripe.com/keys#test-live-modes")
 def test_no_other_key_than_a_test_key_opens_it(stand_in: StandIn, connect: Callable[..., Account], key: str) -> None:
     error = error_of(lambda: connect(stand_in, key=key).customer())
     assert isinstance(error, stripe.AuthenticationError)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sandbox.stripe.rules import CARD_OUTCOME_AFTER_SECONDS
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account
+from sandbox.stripe.tests.test_contract_disputes import events_about
+from sandbox.stripe.tests.test_contract_refunds import paid, stand_in_of
 from sandbox.stripe.tests.test_control import ask
-from sandbox.stripe.tests.test_disputes import events_about
-from sandbox.stripe.tests.test_refunds import paid, stand_in_of
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
@@ -66,13 +67,6 @@ def test_a_replaced_card_may_behave_like_another(account: Account) -> None:
     error = error_of(lambda: account.pay(customer, card, off_session=True))
     assert body_of(error)["decline_code"] == "generic_decline"
     assert account.v1.payment_methods.retrieve(card).card.last4 == "0341"
-
-
-def test_an_expired_card_is_declined(account: Account) -> None:
-    customer = account.customer()
-    card = account.saved_card(customer)
-    stand_in_of(account).control.expire_card(card)
-    assert error_of(lambda: account.pay(customer, card, off_session=True)).code == "expired_card"
 
 
 def test_a_card_removed_in_the_dashboard_can_not_be_charged(account: Account) -> None:

@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import Account
+from sandbox.stripe.tests.contract import Account
 from sandbox.stripe.tests.page import Page as ServedPage
 
 BROWSER_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 
+@cites("https://docs.stripe.com/api/payment_methods/detach")
 def test_a_detached_card_is_gone_for_good(either: Account) -> None:
     customer = either.customer()
     card = either.saved_card(customer)
@@ -21,6 +23,7 @@ def test_a_detached_card_is_gone_for_good(either: Account) -> None:
     assert either.v1.payment_intents.list({"customer": customer.id}).data == []
 
 
+@cites("https://docs.stripe.com/api/payment_methods/attach")
 def test_a_card_of_another_customer_is_refused(either: Account) -> None:
     owner, other = either.customer(), either.customer()
     card = either.saved_card(owner)
@@ -32,6 +35,7 @@ def test_a_card_of_another_customer_is_refused(either: Account) -> None:
     assert error_of(lambda: either.v1.customers.payment_methods.retrieve(other.id, card)).http_status == 404
 
 
+@cites("https://docs.stripe.com/api/payment_methods/attach")
 def test_a_saved_card_cannot_be_charged_without_its_customer(either: Account) -> None:
     card = either.saved_card(either.customer())
     error = error_of(
@@ -48,12 +52,14 @@ def test_a_saved_card_cannot_be_charged_without_its_customer(either: Account) ->
     assert error.http_status == 400
 
 
+@cites("https://docs.stripe.com/api/payment_methods/attach")
 def test_a_card_that_was_charged_without_being_saved_is_used_up(either: Account) -> None:
     customer = either.customer()
     payment = either.pay(customer, "pm_card_visa")
     assert error_of(lambda: either.pay(customer, payment.payment_method)).http_status == 400
 
 
+@cites("https://docs.stripe.com/api/customers/update#update_customer-invoice_settings-default_payment_method")
 def test_the_default_card_is_one_of_the_customers_own(either: Account) -> None:
     customer = either.customer()
     card = either.saved_card(customer)
@@ -62,6 +68,7 @@ def test_the_default_card_is_one_of_the_customers_own(either: Account) -> None:
     assert shown.invoice_settings.default_payment_method.id == card
 
 
+@cites("https://docs.stripe.com/api/payment_methods/customer_list")
 def test_the_cards_of_a_customer_are_listed_newest_first(either: Account) -> None:
     customer = either.customer()
     first, second = either.saved_card(customer), either.saved_card(customer, card="pm_card_mastercard")
@@ -72,12 +79,14 @@ def test_the_cards_of_a_customer_are_listed_newest_first(either: Account) -> Non
 
 
 @pytest.mark.parametrize("card", ["pm_nothing", "pi_nothing", "pm_card_unheard_of"])
+@cites("https://docs.stripe.com/error-codes#resource-missing")
 def test_a_card_that_does_not_exist_is_refused(either: Account, card: str) -> None:
     error = error_of(lambda: either.pay(either.customer(), card))
     assert error.http_status in (400, 404)
     assert body_of(error)["code"] == "resource_missing"
 
 
+@cites("https://docs.stripe.com/payments/setupintents/lifecycle")
 def test_an_authenticated_setup_attaches_only_on_success(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()

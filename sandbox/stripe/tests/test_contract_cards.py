@@ -8,7 +8,8 @@ import pytest
 import stripe
 
 from sandbox.stripe import cards
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 REFUSED_WHEN_SAVED = [card for card in cards.CARDS if card.setup_decline and card.authentication == "never"]
 CHALLENGED = [card for card in cards.CARDS if card.authentication != "never"]
@@ -43,6 +44,7 @@ def authenticated_card(account: Account, customer: Any, alias: str) -> str:
     ("alias", "brand", "last4"),
     [("pm_card_visa", "visa", "4242"), ("pm_card_mastercard", "mastercard", "4444"), ("pm_card_amex", "amex", "8431")],
 )
+@cites("https://docs.stripe.com/testing")
 def test_good_cards_are_saved_and_charged_off_session(either: Account, alias: str, brand: str, last4: str) -> None:
     customer = either.customer()
     card = either.saved_card(customer, card=alias)
@@ -57,6 +59,7 @@ def test_good_cards_are_saved_and_charged_off_session(either: Account, alias: st
 
 
 @pytest.mark.parametrize("card", REFUSED_WHEN_SAVED, ids=lambda card: card.number)
+@cites("https://docs.stripe.com/testing#declined-payments")
 def test_cards_that_decline_are_not_saved(account: Account, card: cards.Card) -> None:
     customer = account.customer()
     error = error_of(lambda: save(account, customer, card.alias))
@@ -84,6 +87,7 @@ def test_cards_that_decline_are_not_saved(account: Account, card: cards.Card) ->
         ("4100000000000019", "card_declined", "fraudulent", None),
     ],
 )
+@cites("https://docs.stripe.com/declines/codes")
 def test_a_declined_charge_tells_why_and_leaves_the_intent_open(
     account: Account, number: str, code: str, decline_code: str | None, advice_code: str | None
 ) -> None:
@@ -103,6 +107,7 @@ def test_a_declined_charge_tells_why_and_leaves_the_intent_open(
     assert intent.latest_charge.outcome.type == ("blocked" if number.endswith("0019") else "issuer_declined")
 
 
+@cites("https://docs.stripe.com/testing#declined-payments")
 def test_a_card_may_be_saved_and_decline_when_charged(either: Account) -> None:
     customer = either.customer()
     either.v1.payment_methods.attach("pm_card_chargeCustomerFail", {"customer": customer.id})
@@ -112,6 +117,7 @@ def test_a_card_may_be_saved_and_decline_when_charged(either: Account) -> None:
     assert body_of(error)["payment_intent"]["status"] == "requires_payment_method"
 
 
+@cites("https://docs.stripe.com/testing#disputes")
 def test_the_card_that_is_disputed_later_is_charged_now(account: Account) -> None:
     customer = account.customer()
     payment = account.pay(customer, account.saved_card(customer, card="pm_card_createDispute"), off_session=True)
@@ -119,12 +125,14 @@ def test_the_card_that_is_disputed_later_is_charged_now(account: Account) -> Non
 
 
 @pytest.mark.parametrize("card", CHALLENGED, ids=lambda card: card.number)
+@cites("https://docs.stripe.com/testing#regulatory-cards")
 def test_cards_that_ask_for_authentication_ask_when_they_are_saved(account: Account, card: cards.Card) -> None:
     intent = save(account, account.customer(), card.alias)
     assert intent.status == "requires_action"
     assert intent.next_action.type == "use_stripe_sdk"
 
 
+@cites("https://docs.stripe.com/testing#regulatory-cards")
 def test_a_card_set_up_off_session_asks_no_more(account: Account) -> None:
     customer = account.customer()
     card = authenticated_card(account, customer, "pm_card_authenticationRequiredOnSetup")
@@ -132,6 +140,7 @@ def test_a_card_set_up_off_session_asks_no_more(account: Account) -> None:
     assert account.pay(customer, card).status == "succeeded"
 
 
+@cites("https://docs.stripe.com/testing#regulatory-cards")
 def test_the_same_card_not_set_up_asks_each_time(account: Account) -> None:
     customer = account.customer()
     account.v1.payment_methods.attach("pm_card_authenticationRequiredOnSetup", {"customer": customer.id})
@@ -140,6 +149,7 @@ def test_the_same_card_not_set_up_asks_each_time(account: Account) -> None:
     assert account.pay(customer, card.id, use_stripe_sdk=True).status == "requires_action"
 
 
+@cites("https://docs.stripe.com/payments/save-and-reuse#charge-saved-payment-method")
 def test_off_session_authentication_is_a_402_with_the_intent_in_it(either: Account) -> None:
     customer = either.customer()
     either.v1.payment_methods.attach("pm_card_authenticationRequired", {"customer": customer.id})
@@ -155,6 +165,7 @@ def test_off_session_authentication_is_a_402_with_the_intent_in_it(either: Accou
     assert intent.last_payment_error.payment_method.id == card.id
 
 
+@cites("https://docs.stripe.com/payments/save-and-reuse#charge-saved-payment-method")
 def test_the_customer_recovers_an_off_session_payment_on_session(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()
@@ -175,6 +186,7 @@ def test_the_customer_recovers_an_off_session_payment_on_session(account: Accoun
         ("pm_card_threeDSecureRequiredChargeDeclined", "generic_decline"),
     ],
 )
+@cites("https://docs.stripe.com/testing#regulatory-cards")
 def test_some_cards_decline_after_authentication(account: Account, alias: str, decline_code: str) -> None:
     assert account.stand_in is not None
     payment = account.pay(account.customer(), alias, use_stripe_sdk=True)
@@ -186,6 +198,7 @@ def test_some_cards_decline_after_authentication(account: Account, alias: str, d
     assert account.stand_in.journal.charged_cents() == 0
 
 
+@cites("https://docs.stripe.com/payments/paymentintents/lifecycle")
 def test_a_failed_authentication_charges_nothing(account: Account) -> None:
     assert account.stand_in is not None
     payment = account.pay(account.customer(), "pm_card_authenticationRequired", use_stripe_sdk=True)
@@ -199,6 +212,7 @@ def test_a_failed_authentication_charges_nothing(account: Account) -> None:
     ]
 
 
+@cites("https://docs.stripe.com/api/payment_methods/object#payment_method_object-card-fingerprint")
 def test_the_same_number_has_the_same_fingerprint_whoever_saves_it(either: Account) -> None:
     found = []
     for _ in range(2):
@@ -211,5 +225,15 @@ def test_the_same_number_has_the_same_fingerprint_whoever_saves_it(either: Accou
 
 
 @pytest.mark.parametrize("card", cards.CARDS, ids=lambda card: card.number)
+@cites("https://docs.stripe.com/testing")
 def test_every_test_card_has_a_valid_number(card: cards.Card) -> None:
     assert cards.passes_luhn(card.number)
+
+
+@cites("https://docs.stripe.com/error-codes#expired-card")
+def test_an_expired_card_is_declined(account: Account) -> None:
+    assert account.stand_in is not None
+    customer = account.customer()
+    card = account.saved_card(customer)
+    account.stand_in.control.expire_card(card)
+    assert error_of(lambda: account.pay(customer, card, off_session=True)).code == "expired_card"

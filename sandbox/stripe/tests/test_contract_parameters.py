@@ -12,7 +12,8 @@ from sandbox.stripe import API_VERSION
 from sandbox.stripe.parameters import accepted, sdk_parameters
 from sandbox.stripe.routing import OPERATIONS
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 CARD_ONLY = {"allowed_payment_method_types": ["card"]}
 
@@ -24,6 +25,7 @@ def refusal(account: Account, **parameters: Any) -> tuple[int | None, str | None
     return error.http_status, body.get("code"), body.get("param")
 
 
+@cites("https://docs.stripe.com/changelog/endive")
 def test_the_retired_payment_method_types_is_refused_by_name(either: Account) -> None:
     assert refusal(either, payment_method_types=["card"])[:2] == (400, "payment_method_types_no_longer_supported")
     error = error_of(lambda: either.v1.setup_intents.create({"payment_method_types": ["card"]}))
@@ -39,6 +41,7 @@ def test_the_retired_payment_method_types_is_refused_by_name(either: Account) ->
         ({"shipping": {"name": "x", "address": {"stret": "y"}}}, None),
     ],
 )
+@cites("https://docs.stripe.com/error-codes#parameter-unknown")
 def test_an_unknown_parameter_is_refused_at_any_depth(
     either: Account, parameters: dict[str, Any], param: str | None
 ) -> None:
@@ -48,6 +51,7 @@ def test_an_unknown_parameter_is_refused_at_any_depth(
         assert named == param
 
 
+@cites("https://docs.stripe.com/error-codes#parameter-unknown")
 def test_all_unknown_parameters_are_named_together(account: Account) -> None:
     error = error_of(
         lambda: account.v1.payment_intents.create({"amount": 2500, "currency": "usd", "alpha": 1, "beta": 2})
@@ -55,16 +59,19 @@ def test_all_unknown_parameters_are_named_together(account: Account) -> None:
     assert body_of(error)["message"] == "Received unknown parameters: alpha, beta"
 
 
+@cites("https://docs.stripe.com/error-codes#parameter-unknown")
 def test_the_sdks_request_options_are_no_parameters(account: Account) -> None:
     assert refusal(account, max_network_retries=3)[1] == "parameter_unknown"
 
 
+@cites("https://docs.stripe.com/api/errors")
 def test_what_stripe_knows_and_the_stand_in_does_not_is_never_ignored(account: Account) -> None:
     assert refusal(account, statement_descriptor="CONSOLE")[1:] == ("stand_in_not_covered", "statement_descriptor")
     assert refusal(account, capture_method="manual")[1:] == ("stand_in_not_covered", "capture_method")
 
 
 @pytest.mark.parametrize("missing", ["amount", "currency"])
+@cites("https://docs.stripe.com/error-codes#parameter-missing")
 def test_a_missing_parameter_is_named(either: Account, missing: str) -> None:
     parameters = {"amount": 2500, "currency": "usd", **CARD_ONLY}
     del parameters[missing]
@@ -84,12 +91,14 @@ def test_a_missing_parameter_is_named(either: Account, missing: str) -> None:
         ("", "parameter_invalid_empty"),
     ],
 )
+@cites("https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts")
 def test_amounts_are_whole_cents_within_bounds(either: Account, amount: Any, code: str) -> None:
     status, given, param = refusal(either, amount=amount, **CARD_ONLY)
     assert (status, given, param) == (400, code, "amount")
 
 
 @pytest.mark.parametrize("amount", [50, 99_999_999])
+@cites("https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts")
 def test_amounts_at_the_bounds_are_taken(either: Account, amount: int) -> None:
     intent = either.v1.payment_intents.create({"amount": amount, "currency": "usd", **CARD_ONLY})
     assert (intent.amount, intent.status) == (amount, "requires_payment_method")
@@ -112,16 +121,19 @@ def test_amounts_at_the_bounds_are_taken(either: Account, amount: int) -> None:
         {"currency": "dollars"},
     ],
 )
+@cites("https://docs.stripe.com/api/errors")
 def test_values_of_the_wrong_shape_are_refused(either: Account, parameters: dict[str, Any]) -> None:
     assert refusal(either, **parameters)[0] == 400
 
 
+@cites("https://docs.stripe.com/api/errors")
 def test_enumerations_are_closed(either: Account) -> None:
     error = error_of(lambda: either.v1.setup_intents.create({"usage": "sometimes", **CARD_ONLY}))
     assert error.http_status == 400
     assert body_of(error)["param"] == "usage"
 
 
+@cites("https://docs.stripe.com/api/metadata")
 def test_metadata_is_changed_by_key_and_cleared_by_empty_values(either: Account) -> None:
     customer = either.customer(metadata={"organization_id": "7", "plan": "a"})
     either.v1.customers.update(customer.id, {"metadata": {"plan": ""}})
@@ -131,11 +143,13 @@ def test_metadata_is_changed_by_key_and_cleared_by_empty_values(either: Account)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
+@cites("https://github.com/stripe/stripe-python (stripe.params)")
 def test_every_covered_parameter_is_one_of_the_sdk(operation: Any) -> None:
     if operation.shape is not None:
         assert operation.covered <= set(accepted(operation.shape))
 
 
+@cites("https://github.com/stripe/stripe-python (stripe.params)")
 def test_parameter_types_are_read_through_all_their_levels() -> None:
     """The types of a whole tree resolve, so that no nested parameter is ever judged by accident."""
     pending: list[type] = [operation.shape for operation in OPERATIONS if operation.shape]
@@ -175,19 +189,23 @@ def raw(stand_in: StandIn, body: bytes, **headers: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize(
     "body", [b"email[=x", b"[email]=x", b"a=1&a[b]=2", b"metadata[a][b]=1", b"email=%ff", b"metadata[0]" * 20 + b"=1"]
 )
+@cites("https://docs.stripe.com/api/errors")
 def test_malformed_bodies_are_refused_without_a_fault(stand_in: StandIn, body: bytes) -> None:
     assert raw(stand_in, body)[0] == 400
 
 
+@cites("https://docs.stripe.com/api")
 def test_json_bodies_are_refused(stand_in: StandIn) -> None:
     assert raw(stand_in, b'{"email": "a@example.org"}', **{"Content-Type": "application/json"})[0] == 400
 
 
+@cites("https://docs.stripe.com/api/expanding_objects")
 def test_unindexed_lists_are_understood(stand_in: StandIn) -> None:
     status, answer = raw(stand_in, b"email=a@example.org&expand[]=invoice_settings.default_payment_method")
     assert status == 200, answer
 
 
+@cites("https://docs.stripe.com/api/versioning")
 def test_the_version_is_the_sdks_and_no_other(stand_in: StandIn) -> None:
     assert raw(stand_in, b"", **{"Stripe-Version": "2020-08-27"})[0] == 400
     assert raw(stand_in, b"", **{"Stripe-Version": API_VERSION})[0] == 200

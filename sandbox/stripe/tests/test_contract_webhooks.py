@@ -12,7 +12,8 @@ import stripe
 from sandbox.stripe import API_VERSION
 from sandbox.stripe.control import Control
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import WEBHOOK_SECRET, Account, error_of
+from sandbox.stripe.tests.conftest import error_of
+from sandbox.stripe.tests.contract import WEBHOOK_SECRET, Account, cites
 from sandbox.stripe.tests.endpoint import Endpoint
 
 BUY = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded"]
@@ -23,6 +24,7 @@ def types(account: Account) -> list[str]:
     return [event.type for event in account.v1.events.list({"limit": 100}).data][::-1]
 
 
+@cites("https://docs.stripe.com/api/events/types")
 def test_saving_and_charging_a_card_is_told_step_by_step(notified: Account, endpoint: Endpoint) -> None:
     customer = notified.customer()
     payment = notified.pay(customer, notified.saved_card(customer), metadata={"purchase_id": "7"})
@@ -41,6 +43,7 @@ def test_saving_and_charging_a_card_is_told_step_by_step(notified: Account, endp
     assert succeeded.livemode is False
 
 
+@cites("https://docs.stripe.com/api/events/types")
 def test_failures_changes_and_the_end_of_a_card_are_told(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()
@@ -78,6 +81,7 @@ def test_failures_changes_and_the_end_of_a_card_are_told(account: Account) -> No
     assert types(account)[seen:] == ["setup_intent.created", "setup_intent.setup_failed"]
 
 
+@cites("https://docs.stripe.com/api/events/object")
 def test_an_event_keeps_the_object_as_it_was(account: Account) -> None:
     customer = account.customer()
     account.v1.customers.update(customer.id, {"name": "Later"})
@@ -86,6 +90,7 @@ def test_an_event_keeps_the_object_as_it_was(account: Account) -> None:
     assert account.v1.events.retrieve(created.id).data.object.id == customer.id
 
 
+@cites("https://docs.stripe.com/api/events/list")
 def test_events_are_found_by_type_and_by_delivery(notified: Account, endpoint: Endpoint) -> None:
     assert notified.stand_in is not None
     webhooks = notified.stand_in.control.webhooks
@@ -109,6 +114,7 @@ def test_events_are_found_by_type_and_by_delivery(notified: Account, endpoint: E
     assert "payment_intent.succeeded" not in endpoint.types()
 
 
+@cites("https://docs.stripe.com/webhooks/process-undelivered-events")
 def test_events_after_the_last_one_seen_are_found_with_ending_before(account: Account) -> None:
     customer = account.customer()
     card = account.saved_card(customer)
@@ -118,6 +124,7 @@ def test_events_after_the_last_one_seen_are_found_with_ending_before(account: Ac
     assert [event.type for event in newer.data] == BUY[::-1]
 
 
+@cites("https://docs.stripe.com/webhooks#retries")
 def test_a_refused_delivery_is_tried_again_later_and_later(notified: Account, endpoint: Endpoint) -> None:
     assert notified.stand_in is not None
     control = notified.stand_in.control
@@ -138,6 +145,7 @@ def test_a_refused_delivery_is_tried_again_later_and_later(notified: Account, en
     assert (delivery["state"], delivery["attempts"]) == ("delivered", 3)
 
 
+@cites("https://docs.stripe.com/webhooks#retries")
 def test_after_three_days_it_gives_up_and_the_event_remains(notified: Account, endpoint: Endpoint) -> None:
     assert notified.stand_in is not None
     control = notified.stand_in.control
@@ -154,6 +162,7 @@ def test_after_three_days_it_gives_up_and_the_event_remains(notified: Account, e
     assert len(notified.v1.events.list({"delivery_success": False}).data) == 1
 
 
+@cites("https://docs.stripe.com/webhooks")
 def test_paused_deliveries_come_when_resumed(notified: Account, endpoint: Endpoint) -> None:
     assert notified.stand_in is not None
     webhooks = notified.stand_in.control.webhooks
@@ -165,6 +174,7 @@ def test_paused_deliveries_come_when_resumed(notified: Account, endpoint: Endpoi
     endpoint.wait_for(1)
 
 
+@cites("https://docs.stripe.com/webhooks#event-ordering")
 def test_deliveries_can_be_duplicated_reordered_delayed_and_lost(notified: Account, endpoint: Endpoint) -> None:
     assert notified.stand_in is not None
     control = notified.stand_in.control
@@ -205,6 +215,7 @@ def test_deliveries_can_be_duplicated_reordered_delayed_and_lost(notified: Accou
 
 
 @pytest.mark.parametrize("order", ["bad_signature", "stale"])
+@cites("https://docs.stripe.com/webhooks#verify-manually")
 def test_a_forged_or_outdated_delivery_is_recognized_and_the_genuine_one_follows(
     notified: Account, endpoint: Endpoint, order: str
 ) -> None:
@@ -219,6 +230,7 @@ def test_a_forged_or_outdated_delivery_is_recognized_and_the_genuine_one_follows
     endpoint.wait_for(1)
 
 
+@cites("https://docs.stripe.com/webhooks#handle-duplicate-events")
 def test_any_order_and_any_copies_can_be_delivered_by_hand(notified: Account, endpoint: Endpoint) -> None:
     assert notified.stand_in is not None
     control = notified.stand_in.control
@@ -236,6 +248,7 @@ def test_any_order_and_any_copies_can_be_delivered_by_hand(notified: Account, en
     assert [states[event_id] for event_id in ids[:4]] == ["delivered", "delivered", "delivered", "pending"]
 
 
+@cites("https://docs.stripe.com/webhooks")
 def test_what_is_still_owed_is_delivered_after_a_restart(tmp_path: Path, endpoint: Endpoint) -> None:
     with StandIn(folder=tmp_path, webhook_url="http://127.0.0.1:9/nobody", webhook_secret="whsec_x") as stand_in:
         client = stripe.StripeClient("sk_test_restart", base_addresses={"api": stand_in.base_url})
@@ -247,6 +260,7 @@ def test_what_is_still_owed_is_delivered_after_a_restart(tmp_path: Path, endpoin
         assert event.data.object.id == customer.id
 
 
+@cites("https://docs.stripe.com/webhooks")
 def test_without_an_endpoint_nothing_is_owed(account: Account) -> None:
     assert account.stand_in is not None
     account.customer()
@@ -255,6 +269,7 @@ def test_without_an_endpoint_nothing_is_owed(account: Account) -> None:
     assert event.pending_webhooks == 0
 
 
+@cites("https://docs.stripe.com/webhooks")
 def test_an_address_without_its_secret_is_refused() -> None:
     with pytest.raises(ValueError, match="signing secret"):
         StandIn(webhook_url="http://127.0.0.1:9/")
@@ -268,6 +283,7 @@ def wait_for_attempts(control: Control, count: int) -> None:
         time.sleep(0.01)
 
 
+@cites("https://docs.stripe.com/webhooks")
 def test_recording_and_delivering_at_once_never_block_each_other(notified: Account, endpoint: Endpoint) -> None:
     """Many requests record events while earlier ones are delivered and somebody asks for the state of affairs."""
     assert notified.stand_in is not None

@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.stripe.rules import CARD_OUTCOME_AFTER_SECONDS
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 from sandbox.stripe.tests.endpoint import Endpoint
 
 
@@ -30,6 +31,7 @@ def moved(account: Account) -> list[tuple[str, int]]:
     return [(entry["outcome"], entry["amount"]) for entry in entries if entry["kind"] != "payment"]
 
 
+@cites("https://docs.stripe.com/api/refunds/create")
 def test_a_refund_gives_back_all_that_is_left(either: Account) -> None:
     payment = paid(either)
     part = either.v1.refunds.create({"payment_intent": payment.id, "amount": 700, "metadata": {"refund_id": "7"}})
@@ -52,6 +54,7 @@ def test_a_refund_gives_back_all_that_is_left(either: Account) -> None:
     assert either.v1.refunds.retrieve(part.id).amount == 700
 
 
+@cites("https://docs.stripe.com/api/refunds/create")
 def test_refunds_never_exceed_the_charge(either: Account) -> None:
     payment = paid(either)
     error = error_of(lambda: either.v1.refunds.create({"payment_intent": payment.id, "amount": 2501}))
@@ -65,12 +68,14 @@ def test_refunds_never_exceed_the_charge(either: Account) -> None:
 
 
 @pytest.mark.parametrize("amount", [0, -1, "2.50"])
+@cites("https://docs.stripe.com/api/refunds/create")
 def test_a_refund_is_of_at_least_a_cent(either: Account, amount: Any) -> None:
     payment = paid(either)
     error = error_of(lambda: either.v1.refunds.create({"payment_intent": payment.id, "amount": amount}))
     assert (error.http_status, body_of(error)["param"]) == (400, "amount")
 
 
+@cites("https://docs.stripe.com/api/refunds/create")
 def test_a_refund_names_one_payment_that_succeeded(either: Account) -> None:
     assert error_of(lambda: either.v1.refunds.create({})).http_status == 400
     assert error_of(lambda: either.v1.refunds.create({"payment_intent": "pi_nobody"})).http_status in (400, 404)
@@ -83,6 +88,7 @@ def test_a_refund_names_one_payment_that_succeeded(either: Account) -> None:
     )
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_a_repeated_refund_key_refunds_once(either: Account) -> None:
     payment = paid(either)
     given = {"payment_intent": payment.id, "amount": 1000}
@@ -92,6 +98,7 @@ def test_a_repeated_refund_key_refunds_once(either: Account) -> None:
     assert either.v1.charges.retrieve(payment.latest_charge).amount_refunded == 1000
 
 
+@cites("https://docs.stripe.com/api/events/types")
 def test_a_refund_is_told_by_its_own_event_and_the_charges(notified: Account, endpoint: Endpoint) -> None:
     payment = paid(notified)
     before = len(endpoint.wait_for(7))
@@ -103,6 +110,7 @@ def test_a_refund_is_told_by_its_own_event_and_the_charges(notified: Account, en
     assert told["charge.refunded"].data.previous_attributes.to_dict() == {"amount_refunded": 0}
 
 
+@cites("https://docs.stripe.com/testing#refunds")
 def test_a_pending_refund_succeeds_later_on_the_stand_ins_clock(account: Account) -> None:
     stand_in = stand_in_of(account)
     refund = account.v1.refunds.create({"payment_intent": paid(account, card="pm_card_pendingRefund").id})
@@ -114,6 +122,7 @@ def test_a_pending_refund_succeeds_later_on_the_stand_ins_clock(account: Account
     assert moved(account) == [("refunded", 2500)]
 
 
+@cites("https://docs.stripe.com/testing#refunds")
 def test_a_refund_that_fails_later_gives_the_money_back_to_the_account(account: Account) -> None:
     stand_in = stand_in_of(account)
     payment = paid(account, card="pm_card_refundFail")
@@ -133,6 +142,7 @@ def test_a_refund_that_fails_later_gives_the_money_back_to_the_account(account: 
     assert account.v1.refunds.create({"payment_intent": payment.id}).amount == 2500
 
 
+@cites("https://docs.stripe.com/refunds#failed-refunds")
 def test_the_bank_answers_on_demand(account: Account) -> None:
     control = stand_in_of(account).control
     control.hold_refunds()
@@ -146,6 +156,7 @@ def test_the_bank_answers_on_demand(account: Account) -> None:
     assert account.v1.refunds.create({"payment_intent": paid(account).id}).status == "succeeded"
 
 
+@cites("https://docs.stripe.com/refunds#issue-a-refund")
 def test_a_refund_in_the_dashboard_carries_no_metadata(account: Account) -> None:
     payment = paid(account, metadata={"purchase_id": "7"})
     refund = account.v1.refunds.retrieve(stand_in_of(account).control.refund_in_dashboard(payment.id, amount=300))
@@ -156,6 +167,7 @@ def test_a_refund_in_the_dashboard_carries_no_metadata(account: Account) -> None
         stand_in_of(account).control.refund_in_dashboard(payment.id, amount=2300)
 
 
+@cites("https://docs.stripe.com/api/refunds/update")
 def test_only_a_refunds_metadata_can_be_changed(either: Account) -> None:
     refund = either.v1.refunds.create({"payment_intent": paid(either).id, "metadata": {"a": "1"}})
     changed = either.v1.refunds.update(refund.id, {"metadata": {"a": "", "b": "2"}})
@@ -163,6 +175,7 @@ def test_only_a_refunds_metadata_can_be_changed(either: Account) -> None:
     assert error_of(lambda: either.v1.refunds.update(refund.id, {"amount": 1})).http_status == 400
 
 
+@cites("https://docs.stripe.com/api/balance_transactions/object")
 def test_the_balance_adds_up(account: Account) -> None:
     payment = paid(account)
     refund = account.v1.refunds.create({"payment_intent": payment.id, "amount": 700})

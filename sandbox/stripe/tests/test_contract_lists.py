@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 
-from sandbox.stripe.tests.conftest import Account, error_of
+from sandbox.stripe.tests.conftest import error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 
 @pytest.fixture
 def customer(either: Account) -> Any:
+    """See `with_seven_intents`."""
+    return with_seven_intents(either)
+
+
+def with_seven_intents(either: Account) -> Any:
     """A customer with seven unpaid PaymentIntents of 100 to 700 cents."""
     found = either.customer()
     for amount in range(100, 800, 100):
@@ -30,6 +36,7 @@ def amounts(page: Any) -> list[int]:
     return [intent.amount for intent in page.data]
 
 
+@cites("https://docs.stripe.com/api/pagination")
 def test_pages_go_from_the_newest_to_the_oldest(either: Account, customer: Any) -> None:
     intents = either.v1.payment_intents
     first = intents.list({"customer": customer.id, "limit": 3})
@@ -40,6 +47,7 @@ def test_pages_go_from_the_newest_to_the_oldest(either: Account, customer: Any) 
     assert (amounts(third), third.has_more) == ([100], False)
 
 
+@cites("https://docs.stripe.com/api/pagination")
 def test_ending_before_gives_the_page_next_to_the_cursor(either: Account, customer: Any) -> None:
     intents = either.v1.payment_intents
     oldest = intents.list({"customer": customer.id, "limit": 7}).data[-1]
@@ -50,16 +58,19 @@ def test_ending_before_gives_the_page_next_to_the_cursor(either: Account, custom
     assert (amounts(nothing), nothing.has_more) == ([], False)
 
 
+@cites("https://docs.stripe.com/api/pagination")
 def test_the_sdk_pages_through_everything_once(either: Account, customer: Any) -> None:
     pages = either.v1.payment_intents.list({"customer": customer.id, "limit": 2})
     assert [intent.amount for intent in pages.auto_paging_iter()] == [700, 600, 500, 400, 300, 200, 100]
 
 
 @pytest.mark.parametrize("limit", [0, 101, -1])
+@cites("https://docs.stripe.com/api/pagination")
 def test_a_page_has_one_to_a_hundred_things(either: Account, limit: int) -> None:
     assert error_of(lambda: either.v1.payment_intents.list({"limit": limit})).http_status == 400
 
 
+@cites("https://docs.stripe.com/api/pagination")
 def test_a_cursor_must_exist_and_stand_alone(either: Account, customer: Any) -> None:
     intents = either.v1.payment_intents
     missing = error_of(lambda: intents.list({"starting_after": "pi_nothing"}))
@@ -68,6 +79,7 @@ def test_a_cursor_must_exist_and_stand_alone(either: Account, customer: Any) -> 
     assert error_of(lambda: intents.list({"starting_after": known, "ending_before": known})).http_status == 400
 
 
+@cites("https://docs.stripe.com/api/payment_intents/list#list_payment_intents-created")
 def test_intents_are_found_by_the_time_of_their_creation(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()
@@ -83,6 +95,7 @@ def test_intents_are_found_by_the_time_of_their_creation(account: Account) -> No
     assert [intent.id for intent in found.data] == [early.id]
 
 
+@cites("https://docs.stripe.com/api/customers/list")
 def test_customers_are_found_by_their_address(either: Account) -> None:
     customer = either.customer()
     email = f"{customer.id.lower().replace('_', '.')}@example.org"

@@ -11,7 +11,8 @@ import pytest
 import stripe
 
 from sandbox.stripe.server import StandIn
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 HOUR_SECONDS = 3600
 
@@ -27,6 +28,7 @@ def unique(name: str) -> str:
     return f"contract-{name}-{time.time_ns()}"
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_the_same_key_charges_once_and_answers_the_same(either: Account) -> None:
     customer = either.customer()
     card = either.saved_card(customer)
@@ -40,6 +42,7 @@ def test_the_same_key_charges_once_and_answers_the_same(either: Account) -> None
     assert len(either.v1.payment_intents.list({"customer": customer.id}).data) == 1
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_a_decline_is_replayed_as_the_same_decline(either: Account) -> None:
     customer = either.customer()
     key = unique("decline")
@@ -50,6 +53,7 @@ def test_a_decline_is_replayed_as_the_same_decline(either: Account) -> None:
     assert len(either.v1.payment_intents.list({"customer": customer.id}).data) == 1
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_changed_parameters_under_the_same_key_are_an_error(either: Account) -> None:
     customer = either.customer()
     card = either.saved_card(customer)
@@ -61,6 +65,7 @@ def test_changed_parameters_under_the_same_key_are_an_error(either: Account) -> 
     assert len(either.v1.payment_intents.list({"customer": customer.id}).data) == 1
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_another_endpoint_under_the_same_key_is_an_error(either: Account) -> None:
     key = unique("endpoint")
     either.v1.customers.create({}, {"idempotency_key": key})
@@ -70,6 +75,7 @@ def test_another_endpoint_under_the_same_key_is_an_error(either: Account) -> Non
     assert isinstance(error, stripe.IdempotencyError)
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_refused_parameters_leave_the_key_free(either: Account) -> None:
     customer = either.customer()
     card = either.saved_card(customer)
@@ -78,16 +84,19 @@ def test_refused_parameters_leave_the_key_free(either: Account) -> None:
     assert either.pay(customer, card, key=key).status == "succeeded"
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_the_order_of_parameters_does_not_matter(account: Account) -> None:
     first = account.v1.customers.create({"email": "a@example.org", "name": "A"}, {"idempotency_key": "order"})
     second = account.v1.customers.create({"name": "A", "email": "a@example.org"}, {"idempotency_key": "order"})
     assert first.id == second.id
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_two_customers_of_the_same_content_need_two_keys(account: Account) -> None:
     assert account.customer().id != account.customer().id
 
 
+@cites("https://docs.stripe.com/error-low-level#idempotency")
 def test_a_second_request_while_the_first_runs_is_a_conflict_that_is_not_kept(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()
@@ -98,8 +107,10 @@ def test_a_second_request_while_the_first_runs_is_a_conflict_that_is_not_kept(ac
     first.start()
     while not account.stand_in.control.faults.listed()[0]["hit"]:
         time.sleep(0.005)
-    error = error_of(lambda: account.pay(customer, card, key="twice"))
-    first.join()
+    try:
+        error = error_of(lambda: account.pay(customer, card, key="twice"))
+    finally:
+        first.join()
     assert error.http_status == 409
     assert body_of(error)["code"] == "idempotency_key_in_use"
     assert error.headers is not None
@@ -108,6 +119,7 @@ def test_a_second_request_while_the_first_runs_is_a_conflict_that_is_not_kept(ac
     assert charged_cents(account) == 2500
 
 
+@cites("https://docs.stripe.com/error-low-level#idempotency")
 def test_many_at_once_charge_once(stand_in: StandIn, connect: Callable[..., Account]) -> None:
     account = connect(stand_in)
     customer = account.customer()
@@ -131,6 +143,7 @@ def test_many_at_once_charge_once(stand_in: StandIn, connect: Callable[..., Acco
     assert len({answer for answer in seen if answer.startswith("pi_")}) == 1
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_a_key_is_forgotten_after_a_day_and_then_charges_anew(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()
@@ -143,6 +156,7 @@ def test_a_key_is_forgotten_after_a_day_and_then_charges_anew(account: Account) 
     assert charged_cents(account) == 5000
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_a_refused_state_is_kept_because_execution_had_begun(account: Account) -> None:
     customer = account.customer()
     payment = account.pay(customer, account.saved_card(customer))
@@ -153,6 +167,7 @@ def test_a_refused_state_is_kept_because_execution_had_begun(account: Account) -
     assert error.headers["Idempotent-Replayed"] == "true"
 
 
+@cites("https://docs.stripe.com/api/idempotent_requests")
 def test_a_key_has_at_most_255_characters(either: Account) -> None:
     assert either.v1.customers.create({}, {"idempotency_key": unique("k").ljust(255, "x")}).id
     error = error_of(lambda: either.v1.customers.create({}, {"idempotency_key": "x" * 256}))
@@ -160,6 +175,7 @@ def test_a_key_has_at_most_255_characters(either: Account) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cut_after", "half_body"])
+@cites("https://docs.stripe.com/error-low-level#network-errors")
 def test_a_lost_answer_is_found_again_with_the_same_key(
     stand_in: StandIn, connect: Callable[..., Account], kind: Any
 ) -> None:
@@ -173,6 +189,7 @@ def test_a_lost_answer_is_found_again_with_the_same_key(
     assert charged_cents(account) == 2500
 
 
+@cites("https://docs.stripe.com/error-low-level#sending-idempotency-keys")
 def test_the_sdks_own_retry_after_a_lost_answer_charges_once(
     stand_in: StandIn, connect: Callable[..., Account]
 ) -> None:
@@ -184,6 +201,7 @@ def test_the_sdks_own_retry_after_a_lost_answer_charges_once(
     assert charged_cents(account) == 2500
 
 
+@cites("https://docs.stripe.com/error-low-level#server-errors")
 def test_a_500_is_replayed_although_the_charge_was_made(stand_in: StandIn, connect: Callable[..., Account]) -> None:
     account = connect(stand_in, retries=2)
     customer = account.customer()

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import stripe
 
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 
 
+@cites("https://docs.stripe.com/payments/paymentintents/lifecycle")
 def test_an_intent_is_created_confirmed_and_found_again(either: Account) -> None:
     customer = either.customer()
     card = either.saved_card(customer)
@@ -32,6 +34,7 @@ def test_an_intent_is_created_confirmed_and_found_again(either: Account) -> None
     assert either.v1.payment_intents.retrieve(created.id).status == "succeeded"
 
 
+@cites("https://docs.stripe.com/api/expanding_objects")
 def test_latest_charge_is_an_id_unless_expanded(either: Account) -> None:
     customer = either.customer()
     payment = either.pay(customer, either.saved_card(customer), metadata={"purchase_id": "9"})
@@ -45,6 +48,7 @@ def test_latest_charge_is_an_id_unless_expanded(either: Account) -> None:
     assert isinstance(listed.data[0].latest_charge, stripe.Charge)
 
 
+@cites("https://docs.stripe.com/api/payment_intents/cancel")
 def test_a_succeeded_intent_can_neither_be_confirmed_nor_cancelled(either: Account) -> None:
     customer = either.customer()
     payment = either.pay(customer, either.saved_card(customer))
@@ -54,6 +58,7 @@ def test_a_succeeded_intent_can_neither_be_confirmed_nor_cancelled(either: Accou
         assert body["payment_intent"]["status"] == "succeeded"
 
 
+@cites("https://docs.stripe.com/api/payment_intents/cancel")
 def test_a_cancelled_intent_is_over(either: Account) -> None:
     customer = either.customer()
     created = either.v1.payment_intents.create(
@@ -66,6 +71,7 @@ def test_a_cancelled_intent_is_over(either: Account) -> None:
     assert body_of(error)["code"] == "payment_intent_unexpected_state"
 
 
+@cites("https://docs.stripe.com/api/payment_intents/cancel")
 def test_an_intent_that_waits_for_its_customer_can_be_cancelled(account: Account) -> None:
     assert account.stand_in is not None
     payment = account.pay(account.customer(), "pm_card_authenticationRequired", use_stripe_sdk=True)
@@ -75,6 +81,7 @@ def test_an_intent_that_waits_for_its_customer_can_be_cancelled(account: Account
     assert account.stand_in.journal.charged_cents() == 0
 
 
+@cites("https://docs.stripe.com/payments/paymentintents/lifecycle")
 def test_after_a_decline_another_card_finishes_the_same_intent(either: Account) -> None:
     customer = either.customer()
     error = error_of(lambda: either.pay(customer, "pm_card_chargeDeclinedProcessingError"))
@@ -83,6 +90,7 @@ def test_after_a_decline_another_card_finishes_the_same_intent(either: Account) 
     assert (done.status, done.last_payment_error) == ("succeeded", None)
 
 
+@cites("https://docs.stripe.com/payments/paymentintents/lifecycle")
 def test_confirming_without_a_card_is_refused(either: Account) -> None:
     created = either.v1.payment_intents.create(
         {"amount": 2500, "currency": "usd", "allowed_payment_method_types": ["card"]}
@@ -91,6 +99,7 @@ def test_confirming_without_a_card_is_refused(either: Account) -> None:
     assert body["code"] == "payment_intent_unexpected_state"
 
 
+@cites("https://docs.stripe.com/api/payment_intents/confirm#confirm_payment_intent-return_url")
 def test_automatic_methods_need_a_place_to_return_to(either: Account) -> None:
     customer = either.customer()
     parameters: dict[str, Any] = {
@@ -105,6 +114,7 @@ def test_automatic_methods_need_a_place_to_return_to(either: Account) -> None:
     assert either.v1.payment_intents.list({"customer": customer.id}).data == []
 
 
+@cites("https://docs.stripe.com/error-codes#resource-missing")
 def test_only_what_exists_is_found(either: Account) -> None:
     for retrieve in (
         either.v1.payment_intents.retrieve,
@@ -119,11 +129,13 @@ def test_only_what_exists_is_found(either: Account) -> None:
         assert (error.http_status, error.code) == (404, "resource_missing")
 
 
+@cites("https://docs.stripe.com/api/errors")
 def test_an_address_that_is_none_is_a_404(either: Account) -> None:
     error = error_of(lambda: either.client.raw_request("get", "/v1/no_such_things"))
     assert error.http_status == 404
 
 
+@cites("https://docs.stripe.com/api/request_ids")
 def test_every_answer_names_its_request_and_the_version(either: Account) -> None:
     response = either.customer().last_response
     assert response.request_id.startswith("req_")
@@ -132,6 +144,7 @@ def test_every_answer_names_its_request_and_the_version(either: Account) -> None
     assert error.request_id.startswith("req_")
 
 
+@cites("https://docs.stripe.com/receipts")
 def test_the_receipt_of_a_charge_can_be_read(account: Account) -> None:
     assert account.stand_in is not None
     customer = account.customer()

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from sandbox.stripe.rules import DISPUTE_AFTER, DISPUTE_FUNDS_ARE_GONE
-from sandbox.stripe.tests.conftest import Account, body_of, error_of
+from sandbox.stripe.tests.conftest import body_of, error_of
+from sandbox.stripe.tests.contract import Account, cites
 from sandbox.stripe.tests.endpoint import Endpoint
-from sandbox.stripe.tests.test_refunds import moved, paid, stand_in_of
+from sandbox.stripe.tests.test_contract_refunds import moved, paid, stand_in_of
 
 
 def events_about(account: Account, *types: str) -> list[str]:
@@ -17,10 +18,11 @@ def events_about(account: Account, *types: str) -> list[str]:
     return [event.type for event in account.v1.events.list({"types": list(types), "limit": 100})][::-1]
 
 
+@cites("https://docs.stripe.com/testing#disputes")
 def test_a_disputed_card_is_charged_and_then_disputed(either: Account) -> None:
     payment = paid(either, card="pm_card_createDispute")
     assert payment.status == "succeeded"
-    (dispute,) = either.v1.disputes.list({"payment_intent": payment.id})
+    (dispute,) = either.eventually(lambda: either.v1.disputes.list({"payment_intent": payment.id}).data)
     assert (dispute.status, dispute.reason, dispute.amount) == ("needs_response", "fraudulent", 2500)
     assert (dispute.charge, dispute.payment_intent) == (payment.latest_charge, payment.id)
     assert dispute.is_charge_refundable is False
@@ -29,29 +31,33 @@ def test_a_disputed_card_is_charged_and_then_disputed(either: Account) -> None:
     assert (error.http_status, body_of(error)["code"]) == (400, "charge_disputed")
 
 
+@cites("https://docs.stripe.com/webhooks#event-ordering")
 def test_a_dispute_may_be_told_before_the_payments_own_success(notified: Account) -> None:
     paid(notified, card="pm_card_createDispute")
     told = events_about(notified, "charge.dispute.*", "payment_intent.succeeded")
     assert told == ["charge.dispute.created", "charge.dispute.funds_withdrawn", "payment_intent.succeeded"]
 
 
+@cites("https://docs.stripe.com/disputes/how-disputes-work#inquiries")
 def test_an_inquiry_moves_no_money_and_allows_a_refund(either: Account) -> None:
     payment = paid(either, card="pm_card_createDisputeInquiry")
-    (dispute,) = either.v1.disputes.list({"charge": payment.latest_charge})
+    (dispute,) = either.eventually(lambda: either.v1.disputes.list({"charge": payment.latest_charge}).data)
     assert (dispute.status, dispute.is_charge_refundable) == ("warning_needs_response", True)
     assert dispute.balance_transactions == []
     assert dispute.payment_method_details.card.case_type == "inquiry"
     assert either.v1.refunds.create({"payment_intent": payment.id, "amount": 1}).status == "succeeded"
 
 
+@cites("https://docs.stripe.com/api/disputes/close")
 def test_giving_in_loses_a_dispute_for_good(either: Account) -> None:
     payment = paid(either, card="pm_card_createDispute")
-    (dispute,) = either.v1.disputes.list({"payment_intent": payment.id})
+    (dispute,) = either.eventually(lambda: either.v1.disputes.list({"payment_intent": payment.id}).data)
     assert either.v1.disputes.close(dispute.id).status == "lost"
     assert either.v1.disputes.retrieve(dispute.id).status == "lost"
     assert error_of(lambda: either.v1.disputes.close(dispute.id)).http_status == 400
 
 
+@cites("https://docs.stripe.com/disputes/how-disputes-work")
 def test_a_won_dispute_gives_the_amount_back_once(account: Account) -> None:
     control = stand_in_of(account).control
     payment = paid(account)
@@ -72,6 +78,7 @@ def test_a_won_dispute_gives_the_amount_back_once(account: Account) -> None:
     assert account.v1.refunds.create({"payment_intent": payment.id}).amount == 2500
 
 
+@cites("https://docs.stripe.com/disputes/how-disputes-work")
 def test_a_lost_dispute_moves_no_more_money(account: Account) -> None:
     control = stand_in_of(account).control
     dispute = control.open_dispute(paid(account).id, amount=1000)
@@ -80,6 +87,7 @@ def test_a_lost_dispute_moves_no_more_money(account: Account) -> None:
     assert stand_in_of(account).journal.disputed_cents() == 1000
 
 
+@cites("https://docs.stripe.com/disputes/how-disputes-work")
 def test_an_inquiry_becomes_a_dispute_or_ends(account: Account) -> None:
     control = stand_in_of(account).control
     closed = control.open_dispute(paid(account).id, status="warning_needs_response")
@@ -92,6 +100,7 @@ def test_an_inquiry_becomes_a_dispute_or_ends(account: Account) -> None:
     assert account.v1.disputes.retrieve(grown).payment_method_details.card.case_type == "chargeback"
 
 
+@cites("https://docs.stripe.com/api/disputes/object#dispute_object-is_charge_refundable")
 def test_a_payment_refunded_during_an_inquiry_is_spared(account: Account) -> None:
     control = stand_in_of(account).control
     payment = paid(account)
@@ -102,6 +111,7 @@ def test_a_payment_refunded_during_an_inquiry_is_spared(account: Account) -> Non
     assert moved(account) == [("refunded", 2500)]
 
 
+@cites("https://docs.stripe.com/api/disputes/object#dispute_object-status")
 def test_a_prevented_dispute_takes_nothing(account: Account) -> None:
     control = stand_in_of(account).control
     dispute = control.open_dispute(paid(account).id, status="prevented")
@@ -113,6 +123,7 @@ def test_a_prevented_dispute_takes_nothing(account: Account) -> None:
 
 
 @pytest.mark.parametrize("before", sorted(DISPUTE_AFTER))
+@cites("https://docs.stripe.com/disputes/how-disputes-work")
 def test_funds_follow_the_status_on_every_way(account: Account, before: str) -> None:
     """From every status to every one that may follow: the balance says what the rule says, however it came there."""
     control = stand_in_of(account).control
@@ -143,6 +154,7 @@ def test_funds_follow_the_status_on_every_way(account: Account, before: str) -> 
             control.change_dispute(dispute_id, status=impossible)
 
 
+@cites("https://docs.stripe.com/disputes/how-disputes-work")
 def test_what_can_not_be_disputed_is_refused(account: Account) -> None:
     control = stand_in_of(account).control
     payment = paid(account)
@@ -156,13 +168,16 @@ def test_what_can_not_be_disputed_is_refused(account: Account) -> None:
         control.open_dispute("pi_nobody")
 
 
+@cites("https://docs.stripe.com/radar/early-fraud-warnings")
 def test_an_issuers_warning_comes_before_any_dispute(either: Account) -> None:
     payment = paid(either, card="pm_card_createIssuerFraudRecord")
-    (warning,) = either.v1.radar.early_fraud_warnings.list({"payment_intent": payment.id})
+    warnings = either.v1.radar.early_fraud_warnings
+    (warning,) = either.eventually(lambda: warnings.list({"payment_intent": payment.id}).data)
     assert (warning.charge, warning.actionable) == (payment.latest_charge, True)
-    assert either.v1.radar.early_fraud_warnings.retrieve(warning.id).fraud_type
+    assert warnings.retrieve(warning.id).fraud_type
 
 
+@cites("https://docs.stripe.com/api/radar/early_fraud_warnings/object")
 def test_a_warning_is_actionable_until_the_charge_is_refunded_or_disputed(account: Account, endpoint: Endpoint) -> None:
     control = stand_in_of(account).control
 
