@@ -188,7 +188,7 @@ WORDS = {
     "backing off": "The last charge was declined. It tries again on",
     "paused: declined": "It starts again with another card, or when a purchase with this one succeeds",
     "paused: brake": "24 hours of usage had cost $17.00, 1.1 times the usual day ( $15.00)",
-    "paused: dispute": "because a charge was disputed. It starts again with another card",
+    "paused: dispute": "because a charge was disputed. It starts again when a card other than the disputed one",
     "capped": "The limit of $16.00 a month is used up",
     "needs you": "The bank wants a confirmation of the charge of $16.00",
     "no card": "there is no card to charge",
@@ -381,6 +381,27 @@ def test_what_only_takes_time_ends_at_the_instant_that_was_said(buyer: Buyer, na
     just_before = status.until - timedelta(microseconds=1)
     assert auto_reload.status(organization=buyer.organization, at=just_before).state == status.state
     assert auto_reload.status(organization=buyer.organization, at=status.until).state == ReloadState.ARMED
+
+
+def test_five_reloads_in_24_hours_are_said_to_be_the_most(buyer: Buyer, settings: Any) -> None:
+    settings.AUTO_RELOAD_BRAKE_FACTOR = settings.AUTO_RELOAD_GAP_SECONDS = 0
+    armed(buyer, target_cents=1_000)
+    for _ in range(5):
+        buyer.spend(buyer.available_cents - 400)
+        buyer.attempt()
+    assert standing(buyer).state == ReloadState.COOLING_DOWN
+    text = text_of(Pages(buyer.billing, slug=buyer.organization.slug).get())
+    assert "Five reloads in 24 hours are the most. The next one can come on" in text
+    assert "5 of 5 reloads" in text
+
+
+@pytest.mark.parametrize("name", ["paused: declined", "paused: brake", "paused: dispute", "capped", "frozen"])
+def test_saving_says_that_it_charges_nothing_now(buyer: Buyer, name: str) -> None:
+    state, reach = REACH[name]
+    reach(buyer)
+    pages = Pages(buyer.billing, slug=buyer.organization.slug)
+    response = pages.client.post(pages.url("auto_reload"), pages.form("auto_reload"), follow=True)
+    assert f"Auto-reload is on, but charges nothing now: {state.label.lower()}." in text_of(response)
 
 
 def test_a_capped_month_ends_with_it(buyer: Buyer) -> None:

@@ -14,13 +14,14 @@ from accounts.models import Organization
 from accounts.permissions import Permission
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.forms import AutoReloadForm, add_refusal
-from billing.models import AutoReload, PaymentMethod
+from billing.models import AutoReload, PaymentMethod, ReloadState
 from billing.money import credit_text, dollars_text
 from billing.payments import auto_reload as reloads
 from billing.payments.reload_back_test import Settings, back_test
 from billing.terms import reload_sentence
 from billing.views.overview import overview_context
 
+_WORKS = (ReloadState.ARMED, ReloadState.CHARGING, ReloadState.COOLING_DOWN)
 # Shown in the form before anything was saved; auto-reload itself is off until somebody switches it on.
 SUGGESTED = {"is_enabled": False, "minimum": 1_000, "target": 5_000, "monthly_cap": 20_000}
 
@@ -62,8 +63,20 @@ def auto_reload(request: MemberRequest, organization: Organization) -> HttpRespo
     except PaymentProcessorUnavailable:
         form.add_error(None, "The payment processor could not be reached. Nothing was saved; please try again.")
         return _page(request, organization, form, status=503)
-    messages.success(request, "Auto-reload is on." if is_enabled else "Auto-reload is off. No charge comes by itself.")
+    _say_saved(request, organization, is_enabled=is_enabled)
     return redirect("billing:overview", slug=organization.slug)
+
+
+def _say_saved(request: MemberRequest, organization: Organization, *, is_enabled: bool) -> None:
+    """What saving has led to: that it is on doesn't mean that nothing stands in its way."""
+    if not is_enabled:
+        messages.success(request, "Auto-reload is off. No charge comes by itself.")
+        return
+    state = reloads.status(organization=organization, at=timezone.now()).state
+    if state in _WORKS:
+        messages.success(request, "Auto-reload is on.")
+    else:
+        messages.warning(request, f"Saved. Auto-reload is on, but charges nothing now: {state.label.lower()}.")
 
 
 @requires(Permission.AUTO_RELOAD_EDIT)

@@ -17,7 +17,7 @@ from billing.credits import metering
 from billing.models import AutoReload, AutoReloadConsent
 from billing.tests import staff
 from billing.tests.buyer import MODEL, Buyer
-from billing.tests.test_reload_states import REACH, paused_brake
+from billing.tests.test_reload_states import REACH, paused_brake, paused_dispute
 from console.tests.browser.test_pages import LOOKS, SCREENSHOTS, axe_violations, buyer, overflow, site, stripe_stand_in
 
 __all__ = ["buyer", "site", "stripe_stand_in"]
@@ -77,12 +77,24 @@ def paused_for_usage(buyer: Buyer) -> None:
     )
 
 
+def stopped_by_the_brake(buyer: Buyer) -> None:
+    paused_brake(buyer)
+    buyer.overspend(500)
+
+
+def stopped_by_a_dispute(buyer: Buyer) -> None:
+    paused_dispute(buyer)
+    buyer.overspend(500)
+
+
 PAGES: dict[str, tuple[Callable[[Buyer], object], str]] = {
     **{
         f"state-{name.replace(': ', '-').replace(' ', '-')}": (reach, "settings/billing/")
         for name, (_, reach) in REACH.items()
         if name != "nobody to tell"
     },
+    "stopped-brake": (stopped_by_the_brake, "settings/billing/"),
+    "stopped-dispute": (stopped_by_a_dispute, "settings/billing/"),
     "reload-dialog": (used_for_days, "settings/billing/auto-reload/"),
     "reload-usage": (paused_brake, "settings/billing/auto-reload/usage/"),
     "reload-consent": (armed_by_somebody_who_left, "settings/billing/auto-reload/consent/"),
