@@ -18,7 +18,7 @@ from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
 from billing.models import AutoReload, CreditEvent, Dispute, PaymentMethod, ProblemReport, Purchase, Refund
-from billing.money import credit_text, dollars_text
+from billing.money import cents_up_from_nano, credit_text, dollars_text
 
 _PATHS = {
     "overview": "billing:overview",
@@ -75,8 +75,9 @@ def reload_braked(*, reload: AutoReload, times: str, at: datetime) -> None:
     """The brake has paused auto-reload: usage is ``times`` the usual day, and somebody has to confirm it."""
     context = {
         "times": times,
-        "used": credit_text(reload.brake_used_nano or 0, is_owed=True).main,
-        "usual": credit_text(reload.brake_usual_nano or 0, is_owed=True).main,
+        "is_known": reload.brake_usual_is_known,
+        "used": dollars_text(cents_up_from_nano(reload.brake_used_nano or 0)),
+        "usual": dollars_text(cents_up_from_nano(reload.brake_usual_nano or 0)),
     }
     _send_about_reload("reload_braked", reload, context, at=at, key=f"{at:%Y%m%d%H%M%S%f}")
 

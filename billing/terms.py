@@ -5,7 +5,7 @@ A changed text gets a new version. What somebody agreed to earlier keeps its own
 
 from dataclasses import dataclass
 
-from billing.money import credit_text, dollars_text
+from billing.money import cents_up_from_nano, dollars_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,20 @@ def usage_confirmation(
     used_nano: int,
     usual_nano: int,
     times: str,
+    is_known: bool,
     hours: int,
     minimum_cents: int,
     target_cents: int,
     monthly_cap_cents: int,
 ) -> str:
-    """What confirming unusually high usage means, in one paragraph. Stored with the confirmation as shown."""
+    """What confirming unusually high usage means, in one paragraph. Stored with the confirmation as shown.
+
+    ``is_known`` is whether there is a usual day to compare with; if not, ``usual_nano`` is one full reload.
+    """
+    usual = f"{'the usual day' if is_known else 'one full reload'} ({dollars_text(cents_up_from_nano(usual_nano))})"
     return (
-        f"Usage of 24 hours cost {credit_text(used_nano, is_owed=True).main}, {times} times the usual day "
-        f"({credit_text(usual_nano, is_owed=True).main}). This usage is wanted. For the next {hours} hours, go on as "
-        f"agreed without asking: below {dollars_text(minimum_cents)}, back to {dollars_text(target_cents)}, at most "
-        f"five times in 24 hours and at most {dollars_text(monthly_cap_cents)} in a calendar month (UTC)."
+        f"Usage of 24 hours cost {dollars_text(cents_up_from_nano(used_nano))}, {times} times {usual}. This usage is "
+        f"wanted. For the next {hours} hours, go on as agreed without asking: below {dollars_text(minimum_cents)}, back "
+        f"to {dollars_text(target_cents)}, at most five times in 24 hours and at most "
+        f"{dollars_text(monthly_cap_cents)} in a calendar month (UTC)."
     )

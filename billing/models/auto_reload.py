@@ -47,6 +47,9 @@ class AutoReload(models.Model):
     next_attempt_at = models.DateTimeField(null=True, help_text="No attempt before this instant, after a decline.")
     brake_used_nano = models.BigIntegerField(null=True, help_text="What 24 hours had used when the brake paused it.")
     brake_usual_nano = models.BigIntegerField(null=True, help_text="What a usual day was held to be then.")
+    brake_usual_is_known = models.BooleanField(
+        default=True, help_text="Whether that rests on enough days of use; if not, it is one full reload."
+    )
     brake_allowed_until = models.DateTimeField(
         null=True, help_text="Until then the brake lets reloads pass, because somebody has confirmed the usage."
     )

@@ -235,6 +235,7 @@ def usage_sentence(reload: AutoReload, *, allowance: timedelta) -> str:
         used_nano=used_nano,
         usual_nano=usual_nano,
         times=reload_rules.times_text(used_nano=used_nano, usual_nano=usual_nano),
+        is_known=reload.brake_usual_is_known,
         hours=allowance // timedelta(hours=1),
         **_numbers(reload),
     )
@@ -429,7 +430,7 @@ def _brakes(reload: AutoReload, *, at: datetime) -> bool:
         usage, factor=settings.AUTO_RELOAD_BRAKE_FACTOR, floor_cents=settings.AUTO_RELOAD_BRAKE_FLOOR_CENTS
     ):
         return False
-    reload_line.note_braked(reload=reload, used_nano=usage.used_nano, usual_nano=usage.usual_nano, at=at)
+    reload_line.note_braked(reload=reload, usage=usage, at=at)
     reload_line.review(organization_id=reload.organization_id)
     emails.reload_braked(reload=reload, times=usage.times, at=at)
     return True

@@ -15,7 +15,7 @@ from billing import emails
 from billing.credits import ledger
 from billing.models import AutoReload, PaymentMethod, Purchase
 from billing.money import nano_from_cents
-from billing.payments.reload_rules import CHARGE_MINIMUM_CENTS, month_start
+from billing.payments.reload_rules import CHARGE_MINIMUM_CENTS, Usage, month_start
 
 DECLINES_MAX = 3
 BACK_OFF = {1: timedelta(days=1), 2: timedelta(days=3)}
@@ -103,14 +103,15 @@ def note_dispute_won(*, organization_id: int) -> None:
         review(organization_id=organization_id)
 
 
-def note_braked(*, reload: AutoReload, used_nano: int, usual_nano: int, at: datetime) -> None:
+def note_braked(*, reload: AutoReload, usage: Usage, at: datetime) -> None:
     """Usage is so far above the usual that a person has to confirm it before it is paid for."""
     _suspend(reload, AutoReload.Suspension.BRAKE, fingerprint="", at=at)
-    reload.brake_used_nano = used_nano
-    reload.brake_usual_nano = usual_nano
+    reload.brake_used_nano = usage.used_nano
+    reload.brake_usual_nano = usage.usual_nano
+    reload.brake_usual_is_known = usage.is_known
     reload.brake_allowed_until = None
     _save_state(reload)
-    _record_suspended(reload, used_nano=used_nano, usual_nano=usual_nano)
+    _record_suspended(reload, used_nano=usage.used_nano, usual_nano=usage.usual_nano)
 
 
 def release_brake(*, reload: AutoReload, allowed_until: datetime) -> None:
@@ -201,6 +202,7 @@ def _save_state(reload: AutoReload) -> None:
             "next_attempt_at",
             "brake_used_nano",
             "brake_usual_nano",
+            "brake_usual_is_known",
             "brake_allowed_until",
         ]
     )

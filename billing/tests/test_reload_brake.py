@@ -205,6 +205,11 @@ def test_a_young_organization_is_measured_by_one_full_reload(buyer: Buyer) -> No
     buyer.spend(1_700)
     assert buyer.attempt() is None
     assert buyer.reload.brake_usual_nano == nano_from_cents(1_500)
+    (mail,) = buyer.mails("Auto-reload is paused: usage is $77.00 in 24 hours")
+    assert "too few days of use" in mail.body
+    text = text_of(Pages(buyer.billing, slug=buyer.organization.slug).get())
+    assert "Your usage of 24 hours is 5.1 times one full reload" in text
+    assert "one full reload ($15.00)" in auto_reload.usage_sentence(buyer.reload, allowance=timedelta(days=1))
 
 
 def test_a_young_organization_may_use_four_full_reloads_a_day(buyer: Buyer) -> None:

@@ -187,7 +187,7 @@ WORDS = {
     "cooling down": "It waits a little after the last charge: the next one can come on",
     "backing off": "The last charge was declined. It tries again on",
     "paused: declined": "It starts again with another card, or when a purchase with this one succeeds",
-    "paused: brake": "24 hours of usage had cost $17.00, 1.1 times the usual day ( $15.00)",
+    "paused: brake": "24 hours of usage had cost $17.00, 1.1 times one full reload ($15.00)",
     "paused: dispute": "because a charge was disputed. It starts again when a card other than the disputed one",
     "capped": "The limit of $16.00 a month is used up",
     "needs you": "The bank wants a confirmation of the charge of $16.00",

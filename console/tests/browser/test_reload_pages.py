@@ -173,6 +173,6 @@ def test_staff_see_state_history_and_brake(site: Any, buyer: Buyer) -> None:
     for look, options in LOOKS.items():
         page = site.page_of(staff.superuser(), **options)
         page.goto(site.url(f"/admin/billing/billingaccount/{buyer.organization.pk}/change/"))
-        expect(page.get_by_text("1.1 times the usual day").first).to_be_visible()
+        expect(page.get_by_text("1.1 times one full reload").first).to_be_visible()
         if SCREENSHOTS:
             page.screenshot(path=Path(SCREENSHOTS) / f"staff-{look}.png", full_page=True)
