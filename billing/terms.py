@@ -97,7 +97,7 @@ def usage_confirmation(
     usual = f"{'the usual day' if is_known else 'one full reload'} ({dollars_text(cents_up_from_nano(usual_nano))})"
     return (
         f"Usage of 24 hours cost {dollars_text(cents_up_from_nano(used_nano))}, {times} times {usual}. This usage is "
-        f"wanted. For the next {hours} hours, go on as agreed without asking: below {dollars_text(minimum_cents)}, back "
-        f"to {dollars_text(target_cents)}, at most five times in 24 hours and at most "
+        f"wanted. For the next {hours} hours, go on as agreed without asking: below {dollars_text(minimum_cents)}, "
+        f"back to {dollars_text(target_cents)}, at most five times in 24 hours and at most "
         f"{dollars_text(monthly_cap_cents)} in a calendar month (UTC)."
     )
