@@ -3,6 +3,8 @@
 One unit of its model costs one nano-USD, so that amounts and quantities are the same numbers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -40,6 +42,22 @@ def publish_price(
 def units(count: int, *, model: str = MODEL, **token_classes: int) -> Usage:
     """Usage of `count` input units."""
     return Usage(model=model, quantities={"input": count, **token_classes})
+
+
+@contextmanager
+def clock_that_ticks(owner: Any, clock: Any, start: datetime) -> Iterator[None]:
+    """Inside, the ledger's clock goes on by a microsecond each time it is read; afterwards it runs again."""
+    owner.execute("create sequence public.reads_of_the_clock")
+    try:
+        owner.execute(
+            "create or replace function public.credits_clock() returns timestamptz language sql volatile as"
+            f" $$ select '{start.isoformat()}'::timestamptz"
+            " + nextval('public.reads_of_the_clock') * interval '1 microsecond' $$"
+        )
+        yield
+    finally:
+        clock.real()
+        owner.execute("drop sequence public.reads_of_the_clock")
 
 
 class Customer:

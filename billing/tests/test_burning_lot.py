@@ -9,9 +9,9 @@ from django.db import connection
 
 from billing.credits import corrections, expiry, ledger, metering, prices, queries, statements
 from billing.credits.metering import Usage
-from billing.models import CreditAccount, CreditLot, UsageDay
+from billing.models import CreditAccount, CreditEvent, CreditLot, UsageDay
 from billing.tests import staff
-from billing.tests.customer import PRICED_SINCE, Customer
+from billing.tests.customer import PRICED_SINCE, Customer, clock_that_ticks
 
 pytestmark = pytest.mark.django_db
 
@@ -164,6 +164,45 @@ def test_a_batch_at_the_instant_of_a_lots_end_spends_nothing_of_it(customer, cre
     credits_clock.advance(timedelta(minutes=1))
     [result] = metering.charge_many([customer.event(1, key="a")])
     assert (result.outcome, burning(customer)) == ("insufficient", (None, None))
+
+
+def test_a_batch_at_the_instant_of_the_burning_lots_end_spends_nothing_of_it(customer, credits_clock):
+    start = customer.now()
+    credits_clock.set(start)
+    ended = customer.give(100, expires_at=start + timedelta(minutes=1)).lot_id
+    customer.charge(1, key="the lot burns")
+    live = customer.give(100).lot_id
+    customer.charge(1, key="it burns again")
+    assert burning(customer) == (ended, 98)
+    credits_clock.advance(timedelta(minutes=1))
+    results = metering.charge_many([customer.event(1, key=key) for key in "ab"])
+    assert [(result.outcome, result.available_nano) for result in results] == [("charged", 99), ("charged", 98)]
+    assert customer.remaining() == {ended: 98, live: 98}
+
+
+def test_a_lot_that_ends_while_a_batch_runs_pays_nothing_more_of_it(customer, credits_clock, owner_connection):
+    """The clock goes on by a microsecond each time it is read. A batch reads it at its beginning, and where an event is
+    charged alone: here the second, for which the first lot would not be enough."""
+    start = customer.now()
+    credits_clock.set(start)
+    ending = customer.give(10, expires_at=start + timedelta(microseconds=2)).lot_id
+    other = customer.give(100).lot_id
+    with clock_that_ticks(owner_connection, credits_clock, start):
+        results = metering.charge_many([customer.event(count, key=str(count)) for count in (4, 20, 1, 2)])
+    assert [(result.outcome, result.available_nano) for result in results] == [
+        ("charged", 106), ("charged", 80), ("charged", 79), ("charged", 77),
+    ]  # fmt: skip
+    assert customer.remaining() == {ending: 6, other: 77}
+
+
+@pytest.mark.parametrize("is_armed", [True, False])
+def test_a_batch_that_crosses_the_line_of_auto_reload_says_at_which_event(customer, is_armed):
+    customer.give(100)
+    ledger.set_reload_line(organization_id=customer.id, below_nano=50 if is_armed else None)
+    results = metering.charge_many([customer.event(25, key=str(number)) for number in range(4)])
+    assert [result.is_newly_low for result in results] == [False, False, is_armed, False]
+    told = list(CreditEvent.objects.order_by("id").values_list("kind", flat=True))
+    assert told == (["reload_due", "exhausted"] if is_armed else ["exhausted"])
 
 
 def test_a_charge_at_the_instant_of_a_lots_end_is_paid_by_the_next_lot(customer, credits_clock):

@@ -462,6 +462,39 @@ def test_case_015_batches_over_several_organizations_in_opposite_orders_do_not_d
     assert {organization.summary().available_nano for organization in others} == {10_000 - 40}
 
 
+@pytest.mark.parametrize("operation", ["a batch", "the sweep"])
+def test_case_015_what_locks_many_accounts_waits_for_the_first_before_it_has_another(
+    customer, credits_clock, role_address, superuser_connection, operation
+):
+    """A batch and the sweep lock in the same order, so that neither can hold what the other waits for."""
+    credits_clock.set(customer.now())
+    organizations = sorted((customer, *(Customer(f"other-{number}") for number in range(3))), key=lambda one: one.id)
+    for organization in organizations:
+        organization.give(10, expires_at=customer.now() + timedelta(minutes=1))
+    events = [organization.event(1, key="a") for organization in reversed(organizations)]
+
+    def operate() -> None:
+        try:
+            metering.charge_many(events) if operation == "a batch" else expiry.book_due()
+        finally:
+            connections.close_all()
+
+    if operation == "the sweep":
+        credits_clock.advance(timedelta(minutes=1))
+    lock = "select from billing_creditaccount where organization_id = any (%s) for no key update"
+    first, *others = (organization.id for organization in organizations)
+    with psycopg.connect(role_address("console_owner")) as blocker:
+        blocker.execute(lock, [[first]])
+        waiting = threading.Thread(target=operate)
+        waiting.start()
+        wait_until_blocked(superuser_connection, by=blocker.info.backend_pid)
+        with psycopg.connect(role_address("console_owner")) as another:
+            free = another.execute(f"{lock} skip locked", [others]).rowcount
+        blocker.rollback()
+        waiting.join(20)
+    assert free == len(others)
+
+
 @pytest.fixture
 def watched_tables(superuser_connection) -> Iterator[None]:
     """Triggers that refuse every write of money by a transaction that does not hold the account's row lock."""

@@ -286,6 +286,28 @@ def test_what_the_sweep_books_makes_a_reload_due_once_and_only_below_the_line(cl
     assert (CreditAccount.objects.get(organization_id=customer.id).low_at is not None) == is_due
 
 
+def test_a_sweep_books_as_many_as_it_may_in_transactions_of_a_few(clock, monkeypatch):
+    customer = Customer("acme")
+    for _ in range(7):
+        customer.give(10, expires_at=END)
+    clock.set(END)
+    asked: list[int] = []
+
+    def expire_due(*, limit: int) -> ledger.ExpiredDue:
+        asked.append(limit)
+        return real(limit=limit)
+
+    real = ledger.expire_due
+    monkeypatch.setattr(ledger, "expire_due", expire_due)
+    monkeypatch.setattr(expiry, "LOTS_PER_TRANSACTION", 2)
+    expiry.book_due(limit=5)
+    assert asked == [2, 2, 1]
+    assert list(customer.remaining().values()) == [0] * 5 + [10] * 2
+    asked.clear()
+    expiry.book_due(limit=100)
+    assert asked == [2, 2], "and nothing is due any more"
+
+
 # What an organization has when its lots end: how much is held by a hold that is still open then, how much by one that
 # has lapsed and not come back yet, and the line of auto-reload. 40 of its credit is live afterwards.
 ACCOUNTS = [

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 
 from billing.credits import ledger
 from billing.models import Charge, CreditAccount, Hold, LedgerEntry, UsageDay
-from billing.tests.customer import MODEL, Customer, publish_price
+from billing.tests.customer import MODEL, Customer, clock_that_ticks, publish_price
 from billing.tests.test_charge_races import wait_until_blocked
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -147,17 +147,8 @@ def test_a_price_that_ends_while_a_request_waits_is_not_used_from_its_very_end_o
     customer.give(1_000)
     customer.charge(1, key="the lot burns")
     publish_price(effective_at=start + timedelta(microseconds=2), input_nano=5 * 10**6)
-    owner_connection.execute("create sequence public.reads_of_the_clock")
-    try:
-        owner_connection.execute(
-            "create or replace function public.credits_clock() returns timestamptz language sql volatile as"
-            f" $$ select '{start.isoformat()}'::timestamptz"
-            " + nextval('public.reads_of_the_clock') * interval '1 microsecond' $$"
-        )
+    with clock_that_ticks(owner_connection, credits_clock, start):
         assert getattr(customer, operation)(10, key="a").amount_nano == 50
-    finally:
-        credits_clock.real()
-        owner_connection.execute("drop sequence public.reads_of_the_clock")
 
 
 @pytest.mark.parametrize("bad", [0, 3_601])

@@ -1,0 +1,95 @@
+"""Calls of hot functions: what is asked again, what is an error at once, and what a caller sees of either."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
+
+from billing.credits.hot_calls import HotCall
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def tries(owner_connection: Connection) -> Iterator[Connection]:
+    """A hot function that ends with an error as often as it is told to, and counts its calls."""
+    owner_connection.execute("create sequence public.tries_of_a_call")
+    owner_connection.execute(
+        """
+        create function public.fails_at_first(p_times integer, p_code text) returns public.credits_result
+        language plpgsql security definer set search_path = public, pg_temp as $$
+        begin
+          if nextval('tries_of_a_call') <= p_times then
+            raise exception 'overtaken' using errcode = p_code;
+          end if;
+          return credits__refused('charged', 7, 5, 'the detail', true);
+        end $$;
+        grant execute on function public.fails_at_first to console_app
+        """
+    )
+    yield owner_connection
+    owner_connection.execute("drop function public.fails_at_first; drop sequence public.tries_of_a_call")
+
+
+def count(tries: Connection) -> int:
+    (number,) = tries.execute("select last_value from public.tries_of_a_call").fetchone() or (0,)
+    assert isinstance(number, int)
+    return number
+
+
+fails_at_first = HotCall("fails_at_first", parameters=2)
+
+
+@pytest.mark.parametrize("code", ["23505", "40001"])
+def test_a_call_that_was_overtaken_is_made_again(tries: Connection, code: str) -> None:
+    assert fails_at_first(2, code) == ("charged", None, None, 7, None, 5, None, True, "the detail")
+    assert count(tries) == 3
+
+
+@pytest.mark.parametrize(("code", "error"), [("23505", IntegrityError), ("40001", OperationalError)])
+def test_a_call_that_is_overtaken_each_time_ends_with_the_error(
+    tries: Connection, code: str, error: type[Exception]
+) -> None:
+    assert fails_at_first(0, code)[0] == "charged", "the statement is known to this connection"
+    before = count(tries)
+    with pytest.raises(error, match="overtaken"):
+        fails_at_first(100, code)
+    assert count(tries) - before == 4
+
+
+def test_any_other_error_is_one_at_once(tries: Connection) -> None:
+    with pytest.raises(DataError, match="overtaken"):
+        fails_at_first(100, "22023")
+    assert count(tries) == 1
+
+
+def test_a_function_that_is_not_there_is_an_error_that_names_it() -> None:
+    with pytest.raises(ProgrammingError, match="function no_such_function"):
+        HotCall("no_such_function", parameters=0)()
+
+
+def test_a_text_that_no_text_of_the_database_can_be_is_refused_and_not_cut_short(tries: Connection) -> None:
+    with pytest.raises(DataError, match="NUL"):
+        fails_at_first(100, "22023\x00and more")
+    assert count(tries) == 1, "nothing was called: the sequence stands at its start"
+    assert fails_at_first(0, "22023")[0] == "charged"
+    assert count(tries) == 1
+
+
+def test_a_call_opens_the_connection_and_learns_the_statement_by_itself(tries: Connection) -> None:
+    connections.close_all()
+    assert fails_at_first(0, "40001")[0] == "charged"
+
+
+def test_a_connection_that_is_gone_is_told_as_the_database_told_it(
+    tries: Connection, superuser_connection: Connection
+) -> None:
+    fails_at_first(0, "40001")
+    superuser_connection.execute("select pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+    with pytest.raises(OperationalError, match="terminating connection|server closed the connection"):
+        fails_at_first(0, "40001")
+    connections.close_all()
