@@ -90,6 +90,6 @@ def test_a_connection_that_is_gone_is_told_as_the_database_told_it(
 ) -> None:
     fails_at_first(0, "40001")
     superuser_connection.execute("select pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
-    with pytest.raises(OperationalError, match="terminating connection|server closed the connection"):
+    with pytest.raises(OperationalError, match=r"terminating connection|server closed the connection"):
         fails_at_first(0, "40001")
     connections.close_all()

@@ -21,6 +21,7 @@ TESTS = (
     "test_money", "test_schema", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days",
     "test_statements", "test_charge_many", "test_corrections", "test_charge_races", "test_database_rights",
     "test_burning_lot", "test_usual_requests", "test_row_checks", "test_credit_events", "test_hot_calls",
+    "test_invariants",
 )  # fmt: skip
 # What shows numbers of the ledger to people runs against its Python too; SQL has tests of its own for all it answers.
 PAGES = (
