@@ -357,6 +357,7 @@ def show_addresses(addresses: Addresses, folders: Folders) -> None:
     show(f"  Staff         {addresses.site}/admin/")
     show(f"  Gate          {addresses.gate}/v1/   (service key in {folders.demo / 'service-key'})")
     show(f"  Stripe        {addresses.stripe}/   (a stand-in; card 4242 4242 4242 4242, any later date, any CVC)")
+    show(f"  Banks, time   {addresses.stripe}/_sandbox/   (refunds, disputes, declines, Stripe's clock)")
     show()
     for person in PEOPLE:
         show(f"  {person.email:<24} {PASSWORD}   {person.role or 'staff'}")

@@ -1,7 +1,7 @@
 """The control port: what a test or a rehearsal may ask of the stand-in, in the process or by HTTP under /_sandbox/.
 
 There is no authentication, because it listens on loopback only. Requests with a body must be JSON, which a web page of
-another origin can't send without being refused first.
+another origin can't send without being refused first. `control_page` puts buttons in front of it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from sandbox.stripe.journal import Journal
 from sandbox.stripe.outside import Outside
 from sandbox.stripe.state import State
 from sandbox.stripe.webhooks import Webhooks
+
+_FAULT_WORDS = {"cut_after": "calls made with their answer lost", "cut_before": "calls that don't arrive"}
 
 
 class Control:
@@ -137,6 +139,34 @@ class Control:
         with self._state.transaction():
             self._state.set_setting(payment_intents.HELD_SETTING, str(times))
 
+    def decline_payments(self, *, times: int = 1) -> None:
+        """Let the bank decline the next payments, whatever the card."""
+        with self._state.transaction():
+            self._state.set_setting(payment_intents.DECLINED_SETTING, str(times))
+
+    def ordered(self) -> list[tuple[int, str]]:
+        """How many of what is still to happen to the next requests, in words."""
+        counts = [
+            (int(self._state.setting(name) or 0), words)
+            for name, words in (
+                (payment_intents.DECLINED_SETTING, "charge declined"),
+                (payment_intents.HELD_SETTING, "charge in processing"),
+                (refunds.HELD_SETTING, "refund pending"),
+            )
+        ]
+        counts += [
+            (fault["times"] - fault["hit"], _FAULT_WORDS.get(fault["kind"], fault["kind"]))
+            for fault in self.faults.listed()
+        ]
+        return [(count, words) for count, words in counts if count > 0]
+
+    def forget_orders(self) -> None:
+        """Let the next requests go their usual way."""
+        with self._state.transaction():
+            for name in (payment_intents.DECLINED_SETTING, payment_intents.HELD_SETTING, refunds.HELD_SETTING):
+                self._state.set_setting(name, "0")
+        self.faults.clear()
+
     def settle_processing(self, payment_intent: str, *, succeeds: bool) -> None:
         """The bank has made up its mind about a payment in `processing`."""
         with self._state.transaction():
@@ -220,6 +250,8 @@ class Control:
             case ("POST", "/_sandbox/payments"):
                 if "hold" in given:
                     self.hold_payments(times=int(given["hold"]))
+                elif "decline" in given:
+                    self.decline_payments(times=int(given["decline"]))
                 else:
                     self.settle_processing(**given)
                 return _done({})

@@ -17,6 +17,9 @@ from sandbox.stripe.state import new_id, random_text
 HELD_SETTING = "payments_to_hold"
 """How many of the next payments the bank takes its time with: set by the control port."""
 
+DECLINED_SETTING = "payments_to_decline"
+"""How many of the next payments are declined, whatever the card."""
+
 COVERED_BY_CREATE = frozenset(
     {
         "allowed_payment_method_types",
@@ -230,6 +233,8 @@ def _charge(call: Call, intent: Fields, method: Fields, *, off_session: bool, is
     decline = card.charge_decline if call.has(Semantic.TEST_CARDS_DECLINE) else None
     if decline is None and payment_methods.is_expired(method, at=call.at) and call.has(Semantic.EXPIRY):
         decline = cards.EXPIRED_CARD
+    if call.state.count_down(DECLINED_SETTING):
+        decline = cards.GENERIC_DECLINE
     if call.state.count_down(HELD_SETTING):
         _begin_processing(call, intent, method, off_session=off_session, is_authenticated=is_authenticated)
         return None

@@ -17,10 +17,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from sandbox.stripe import control_page
 from sandbox.stripe.api import Answer, Api, Request
 from sandbox.stripe.control import Control
+from sandbox.stripe.control_page import ControlPage
 from sandbox.stripe.credentials import AcceptedKeys
 from sandbox.stripe.errors import Reply
 from sandbox.stripe.events import Events
@@ -31,6 +33,7 @@ from sandbox.stripe.state import State
 from sandbox.stripe.webhooks import Webhooks
 
 LOOPBACK = "127.0.0.1"
+HTML = "text/html; charset=utf-8"
 BODY_LENGTH_MAXIMUM = 1_000_000
 STRIPE_JS = Path(__file__).with_name("static") / "stripe.js"
 STRIPE_JS_PATHS = ("/stripe.js", "/endive/stripe.js")
@@ -95,6 +98,7 @@ class StandIn:
             own_call=self.api.own_call,
             requests=self.api.requests,
         )
+        self.page = ControlPage(state=self._state, control=self.control)
         self._server.stand_in = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="stand-in", daemon=True)
 
@@ -211,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name.lower(): value for name, value in self.headers.items()}
             answer = self._stand_in.api.answer(Request(self.command, url.path, url.query, headers, body))
             self._send_answer(answer)
+        elif url.path in (control_page.ADDRESS, control_page.ACTION, control_page.STYLE):
+            self._control_page(url.path, body)
         elif url.path.startswith("/_sandbox/"):
             reply = self._stand_in.control.answer(
                 self.command,
@@ -232,6 +238,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404 if page is None else 200, (page or "No such receipt.").encode(), content_type="text/html")
         else:
             self._send_reply(Reply(status=404, body={"error": f"there is no {self.command} {url.path}"}))
+
+    def _control_page(self, path: str, body: bytes) -> None:
+        """The page for people: read with GET, its forms answered by sending the browser back to it."""
+        page = self._stand_in.page
+        if (self.command, path) == ("GET", control_page.ADDRESS):
+            self._send(200, page.html().encode(), headers=control_page.HEADERS, content_type=HTML)
+        elif (self.command, path) == ("GET", control_page.STYLE):
+            self._send(200, control_page.STYLE_FILE.read_bytes(), content_type="text/css; charset=utf-8")
+        elif (self.command, path) == ("POST", control_page.ACTION):
+            try:
+                form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+                page.act(form, origin=self.headers.get("origin"), host=self.headers.get("host", ""))
+            except control_page.Forbidden:
+                self._send(403, b"This form was not sent by the page itself. Nothing was done.", content_type=HTML)
+            else:
+                self._send(303, b"", headers={"Location": control_page.ADDRESS})
+        else:
+            self._send_reply(Reply(status=405, body={"error": f"there is no {self.command} {path}"}))
 
     def _body(self) -> bytes | None:
         length = self.headers.get("content-length", "0")

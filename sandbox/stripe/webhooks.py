@@ -140,6 +140,15 @@ class Webhooks:
         with self._changed:
             return self._changed.wait_for(lambda: not self._in_flight and not self._due(), timeout=timeout_seconds)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether deliveries are held back."""
+        return self._is_paused
+
+    def counts(self) -> dict[str, int]:
+        """How many events are `delivered`, `pending`, `failed` or `lost`."""
+        return dict(self._state.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
+
     def deliveries(self) -> list[Fields]:
         """Every event that is or was owed, oldest first."""
         rows = self._state.execute(
