@@ -91,6 +91,11 @@ def reload_capped(*, reload: AutoReload, until: datetime, at: datetime) -> None:
     _send_about_reload("reload_capped", reload, context, at=at, key=f"{at.astimezone(UTC):%Y-%m}")
 
 
+def reload_without_card(*, reload: AutoReload, card: PaymentMethod, at: datetime) -> None:
+    """The card that auto-reload charged is gone, and nobody of the organization has removed it."""
+    _send_about_reload("reload_without_card", reload, {"card": str(card)}, at=at, key=str(card.pk))
+
+
 def reload_disputed(*, reload: AutoReload, at: datetime) -> None:
     """A disputed charge has paused auto-reload."""
     _send_about_reload("reload_disputed", reload, {}, at=at, key=f"{at:%Y%m%d%H%M%S%f}")

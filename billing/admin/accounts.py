@@ -45,7 +45,12 @@ class CreditFilter(SimpleListFilter):
     parameter_name = "credit"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("debt", "In debt"), ("low", "Reload due"), ("not_open", "Frozen or closed")]
+        return [
+            ("debt", "In debt"),
+            ("low", "Reload due"),
+            ("paused", "Auto-reload paused"),
+            ("not_open", "Frozen or closed"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         match self.value():
@@ -53,6 +58,8 @@ class CreditFilter(SimpleListFilter):
                 return queryset.filter(creditaccount__debt_nano__gt=0)
             case "low":
                 return queryset.filter(creditaccount__low_at__isnull=False)
+            case "paused":
+                return queryset.filter(auto_reload__is_enabled=True).exclude(auto_reload__suspension="")
             case "not_open":
                 return queryset.filter(creditaccount__state__in=["frozen", "closed"])
         return queryset

@@ -140,8 +140,8 @@ def switch_off(*, organization: Organization, actor: User, at: datetime, request
     before = _as_audited(reload)
     reload.is_enabled, reload.updated_at, reload.capped_at = False, at, None
     reload.save(update_fields=["is_enabled", "updated_at", "capped_at"])
-    card = payment_methods.default_card(organization=organization)
-    _keep_consent(reload, actor, AutoReloadConsent.Kind.SAVED, text=_sentence(reload, card), at=at)
+    text = reload_off_sentence(**_numbers(reload))
+    _keep_consent(reload, actor, AutoReloadConsent.Kind.SAVED, text=text, at=at)
     audit.record(
         organization=organization,
         actor=actor,

@@ -266,6 +266,7 @@ def note_detached(*, payment_method_id: str, at: datetime) -> bool:
             audit.record(
                 organization=card.organization, actor=None, action="card.detached", target=f"payment_method:{card.pk}"
             )
+            reload_line.note_card_gone(organization_id=card.organization_id, card=card, at=at)
     return True
 
 

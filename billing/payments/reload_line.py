@@ -150,6 +150,13 @@ def used_up_cap_cents(*, organization_id: int, at: datetime) -> int | None:
     return reload.monthly_cap_cents if left_cents < CHARGE_MINIMUM_CENTS else None
 
 
+def note_card_gone(*, organization_id: int, card: PaymentMethod, at: datetime) -> None:
+    """Stripe has let go of the card: auto-reload that is on has nothing to charge, and its people are told."""
+    reload = settings_of(organization_id=organization_id)
+    if reload is not None and reload.is_enabled:
+        emails.reload_without_card(reload=reload, card=card, at=at)
+
+
 def note_card(*, organization_id: int, card: PaymentMethod) -> None:
     """There is a new default card. One that differs from the card that was declined or disputed ends back-off and
     suspension (case 43); the brake is about usage, and no card ends it."""

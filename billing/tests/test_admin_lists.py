@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing.admin.lists import KeysetAdmin
-from billing.models import Charge, CreditLot, LedgerEntry
+from billing.models import AutoReload, Charge, CreditLot, LedgerEntry
 from billing.tests import staff
 from billing.tests.buyer import Buyer
 from billing.tests.customer import Customer
@@ -203,3 +203,17 @@ def test_accounts_show_what_they_have_and_are_found_by_name(client, customer):
     assert "Acme" in in_debt
     assert "Rich" not in in_debt
     assert "Rich" in client.get(f"{url}?q=ric").content.decode()
+    for customer_id, suspension in ((customer.id, "declined"), (rich.id, "")):
+        AutoReload.objects.create(
+            organization_id=customer_id,
+            is_enabled=True,
+            minimum_cents=500,
+            target_cents=2_000,
+            monthly_cap_cents=10_000,
+            suspension=suspension,
+            suspended_at=customer.now() if suspension else None,
+            updated_at=customer.now(),
+        )
+    paused = client.get(f"{url}?credit=paused").content.decode()
+    assert "Acme" in paused
+    assert "Rich" not in paused

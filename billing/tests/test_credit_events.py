@@ -211,6 +211,11 @@ def test_with_auto_reload_armed_the_mail_says_that_a_reload_is_under_way(buyer: 
     ("change", "words"),
     [
         ({"suspension": "declined", "suspended_at": PAUSED_AT}, "paused, because the card was declined"),
+        ({"suspension": "disputed", "suspended_at": PAUSED_AT}, "paused, because a charge was disputed"),
+        (
+            {"suspension": "brake", "suspended_at": PAUSED_AT, "brake_used_nano": 2, "brake_usual_nano": 1},
+            "Confirm that the usage is wanted, and it goes on",
+        ),
         ({"is_enabled": False}, "Auto-reload is off"),
     ],
 )

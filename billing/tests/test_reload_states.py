@@ -412,6 +412,16 @@ def test_a_capped_month_ends_with_it(buyer: Buyer) -> None:
     assert auto_reload.status(organization=buyer.organization, at=status.until).state == ReloadState.ARMED
 
 
+def test_a_card_that_is_gone_is_told_once_where_auto_reload_is_on(buyer: Buyer) -> None:
+    no_card(buyer)
+    (mail,) = buyer.mails("Auto-reload has no card to charge: Visa ending in 4242 is gone")
+    assert "/settings/billing/card/" in mail.body
+    buyer.save_card(VISA)
+    buyer.disarm()
+    lose_card(buyer)
+    assert len(buyer.mails("Auto-reload has no card to charge")) == 1
+
+
 # Disputes
 
 
