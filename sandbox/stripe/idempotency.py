@@ -12,11 +12,9 @@ import json
 import threading
 
 from sandbox.stripe.errors import ApiError, Reply
+from sandbox.stripe.rules import KEY_KEPT_SECONDS, KEY_LENGTH_MAXIMUM
 from sandbox.stripe.semantics import Semantic, Semantics
 from sandbox.stripe.state import State
-
-KEY_LENGTH_MAXIMUM = 255
-KEPT_SECONDS = 24 * 60 * 60
 
 
 class IdempotencyKeys:
@@ -52,7 +50,7 @@ class IdempotencyKeys:
 
     def _kept(self, *, scope: str, key: str, request: str) -> Reply | None:
         if self._semantics.has(Semantic.KEYS_EXPIRE):
-            self._state.execute("DELETE FROM idempotency WHERE created <= ?", (self._state.now() - KEPT_SECONDS,))
+            self._state.execute("DELETE FROM idempotency WHERE created <= ?", (self._state.now() - KEY_KEPT_SECONDS,))
         rows = self._state.execute(
             "SELECT request, status, body, headers FROM idempotency WHERE scope = ? AND key = ?", (scope, key)
         )

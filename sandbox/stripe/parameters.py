@@ -21,15 +21,14 @@ from stripe import RequestOptions
 
 from sandbox.stripe.errors import ApiError, Fields, not_covered
 from sandbox.stripe.form_encoding import Tree
+from sandbox.stripe.rules import (
+    METADATA_COUNT_MAXIMUM,
+    METADATA_KEY_LENGTH_MAXIMUM,
+    METADATA_VALUE_LENGTH_MAXIMUM,
+    RETIRED_PARAMETERS,
+    STRING_LENGTH_MAXIMUM,
+)
 from sandbox.stripe.semantics import Semantic, Semantics
-
-RETIRED_PARAMETERS = {"payment_method_types": "payment_method_types_no_longer_supported"}
-"""Parameters that this API version answers with a code of their own: Stripe's changelog, 2026-09-30.endive."""
-
-STRING_LENGTH_MAXIMUM = 5000
-METADATA_COUNT_MAXIMUM = 50
-METADATA_KEY_LENGTH_MAXIMUM = 40
-METADATA_VALUE_LENGTH_MAXIMUM = 500
 
 _REQUEST_OPTIONS = frozenset(RequestOptions.__annotations__)
 _INTEGER = re.compile(r"-?[0-9]{1,18}\Z")

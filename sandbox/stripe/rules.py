@@ -28,7 +28,26 @@ def charge_fee_cents(amount_cents: int) -> int:
     return (amount_cents * 29 + 500) // 1000 + 30
 
 
-# Parameters that depend on each other.
+# Idempotency keys.
+
+KEY_LENGTH_MAXIMUM: Final = 255
+KEY_KEPT_SECONDS: Final = DAY_SECONDS
+"""https://docs.stripe.com/api/idempotent_requests: up to 255 characters, removed after at least 24 hours."""
+
+# Text.
+
+METADATA_COUNT_MAXIMUM: Final = 50
+METADATA_KEY_LENGTH_MAXIMUM: Final = 40
+METADATA_VALUE_LENGTH_MAXIMUM: Final = 500
+"""https://docs.stripe.com/api/metadata."""
+
+STRING_LENGTH_MAXIMUM: Final = 5000
+"""The longest text in Stripe's OpenAPI description."""
+
+# Parameters that depend on each other, and those that are gone.
+
+RETIRED_PARAMETERS: Final = {"payment_method_types": "payment_method_types_no_longer_supported"}
+"""https://docs.stripe.com/changelog/endive, 2026-09-30.endive: answered with a code of their own."""
 
 
 @dataclass(frozen=True)

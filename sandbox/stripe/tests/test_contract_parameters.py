@@ -51,6 +51,32 @@ def test_an_unknown_parameter_is_refused_at_any_depth(
         assert named == param
 
 
+WRITING = [each for each in OPERATIONS if each.method == "POST" and each.shape is not None]
+
+
+@cites("https://docs.stripe.com/error-codes#parameter-unknown")
+@pytest.mark.parametrize("operation", WRITING, ids=lambda operation: operation.path)
+def test_every_call_refuses_a_planted_parameter(account: Account, operation: Any) -> None:
+    """Wrong, retired and wrongly typed ones, at each call that writes, before it looks for anything else."""
+
+    def refused(**parameters: Any) -> Any:
+        path = operation.path.replace(":id", "xx_1").replace(":method", "xx_2")
+        error = error_of(lambda: account.client.raw_request("post", path, **parameters))
+        assert error.http_status == 400
+        return body_of(error)
+
+    assert refused(planted=1)["code"] == "parameter_unknown"
+    known = accepted(operation.shape)
+    is_typed_new = "allowed_payment_method_types" in known
+    retired = "payment_method_types_no_longer_supported" if is_typed_new else "parameter_unknown"
+    if "payment_method_types" not in known:
+        assert refused(payment_method_types=["card"])["code"] == retired
+    needed = {"amount": 2500, "currency": "usd"} if operation.path == "/v1/payment_intents" else {}
+    for name, value in (("expand", "latest_charge"), ("metadata", "purchase"), ("amount", "25.00")):
+        if name in known:
+            assert refused(**{**needed, name: value})["param"] == name
+
+
 @cites("https://docs.stripe.com/error-codes#parameter-unknown")
 def test_all_unknown_parameters_are_named_together(account: Account) -> None:
     error = error_of(
