@@ -16,6 +16,7 @@ from .ledger import (
 from .prices import PricedModelAdmin, PriceVersionAdmin
 from .problem_reports import ProblemReportAdmin, RefusedAttemptAdmin
 from .purchases import AutoReloadConsentAdmin, CardSetupAdmin, PurchaseAdmin, StripeEventAdmin
+from .refunds import DisputeAdmin, EarlyFraudWarningAdmin, RefundAdmin
 
 __all__ = [
     "AutoReloadConsentAdmin",
@@ -25,12 +26,15 @@ __all__ = [
     "CreditEventAdmin",
     "CreditLotAdmin",
     "DebitAdjustmentAdmin",
+    "DisputeAdmin",
+    "EarlyFraudWarningAdmin",
     "HoldAdmin",
     "LedgerEntryAdmin",
     "PriceVersionAdmin",
     "PricedModelAdmin",
     "ProblemReportAdmin",
     "PurchaseAdmin",
+    "RefundAdmin",
     "RefusedAttemptAdmin",
     "ReversalAdmin",
     "StripeEventAdmin",

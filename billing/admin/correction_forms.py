@@ -9,6 +9,7 @@ from django import forms
 
 from billing.admin.forms import DayField, ParsedField
 from billing.credits import reasons
+from billing.forms import DollarsField
 from billing.models import CreditAccount
 from billing.money import nano_from_text, plain_usd
 
@@ -102,6 +103,19 @@ class TakeBackForm(CorrectionForm):
         help_text="Without this, only what is left of the lot is taken.",
     )
     field_order = ("key", "amount_nano", "rest_as_debt", "label", "reason")
+
+
+class RefundForm(CorrectionForm):
+    """How much of a purchase to pay back to its card."""
+
+    label = None  # type: ignore[assignment]
+    amount_cents = DollarsField(label="Amount in dollars")
+    may_owe = forms.BooleanField(
+        label="Credit that was spent already becomes debt",
+        required=False,
+        help_text="Debt blocks requests and is paid by the next credit. Without this, such a refund is refused.",
+    )
+    field_order = ("key", "amount_cents", "may_owe", "reason")
 
 
 class SettleForm(CorrectionForm):

@@ -21,6 +21,7 @@ from accounts.models import Organization
 from billing.admin.correction_forms import (
     CorrectionForm,
     GiveCreditForm,
+    RefundForm,
     ReverseForm,
     SettleForm,
     StateForm,
@@ -31,14 +32,16 @@ from billing.admin.correction_forms import (
 from billing.credits import corrections, prices, queries
 from billing.credits.corrections import Rehearsal
 from billing.errors import Refused
-from billing.models import CreditAccount, CreditLot, PriceVersion, Reversal, UnpricedUsage
-from billing.money import credit_text
+from billing.models import CreditAccount, CreditLot, PriceVersion, Purchase, Refund, Reversal, UnpricedUsage
+from billing.money import credit_text, dollars_text
+from billing.payments import clawbacks, refunds
 
 GIVE = "billing.add_creditlot"
 DEBIT = "billing.add_debitadjustment"
 REVERSE = "billing.add_reversal"
 TAKE_BACK = "billing.add_takeback"
 SET_STATE = "billing.change_creditaccount"
+REFUND = "billing.add_refund"
 
 VERSIONS_OFFERED = 100
 # The arguments of the use cases that have another name in their form.
@@ -78,6 +81,10 @@ class Correction(ABC):
     @abstractmethod
     def make(self, form: CorrectionForm, request: HttpRequest) -> Done:
         """Make the correction."""
+
+    def rehearse(self, form: CorrectionForm, request: HttpRequest) -> Done:
+        """Do what the correction does to credit, in a transaction that is taken back."""
+        return self.make(form, request)
 
     def facts(self) -> list[tuple[str, str]]:
         """What staff should know of it at every step."""
@@ -271,6 +278,69 @@ class SettleUnpriced(Correction):
             raise Refused(f"{refusal} Choose another version, or write an amount.", field="price_version") from refusal
 
 
+class RefundPurchase(Correction):
+    permission = REFUND
+    help_text = (
+        "The money goes back to the card. Its credit is taken back from the lot that it bought, before the payment"
+        " processor is asked; it is given back if the refund fails."
+    )
+
+    def __init__(self, organization: Organization, *, purchase_id: int) -> None:
+        super().__init__(organization)
+        found = Purchase.objects.select_related("payment_method").filter(organization=organization, pk=purchase_id)
+        purchase = found.first()
+        if purchase is None or purchase.state != Purchase.State.SUCCEEDED:
+            raise Http404("The organization has no such purchase that was paid.")
+        self.purchase = purchase
+
+    @property
+    def title(self) -> str:
+        return f"Refund purchase {self.purchase.pk} of {self.organization}"
+
+    def unsent(self) -> CorrectionForm:
+        return RefundForm.fresh({"amount_cents": clawbacks.left_cents(self.purchase) or ""})
+
+    def sent(self, data: Any) -> CorrectionForm:
+        return RefundForm(data)
+
+    def facts(self) -> list[tuple[str, str]]:
+        lots = CreditLot.objects.select_related("organization__creditaccount")
+        lot = lots.get(organization=self.organization, purchase=self.purchase)
+        left_nano = lot.left_nano if lot.expires_at > timezone.now() else 0
+        is_warned = self.purchase.fraud_warnings.filter(is_actionable=True).exists()
+        return [
+            ("Paid", f"{dollars_text(self.purchase.amount_cents)} with {self.purchase.payment_method}"),
+            ("Can be refunded", dollars_text(clawbacks.left_cents(self.purchase))),
+            ("Left of its credit", str(credit_text(left_nano))),
+            *([("Warning", "The card's issuer reports fraud. The refund says so to Stripe.")] if is_warned else []),
+        ]
+
+    def rehearse(self, form: CorrectionForm, request: HttpRequest) -> Done:
+        is_replay = self._is_known(form)
+        refund = refunds.plan(purchase_id=self.purchase.pk, at=timezone.now(), **self.who(form, request))
+        return Done(self._text(refund), is_replay)
+
+    def make(self, form: CorrectionForm, request: HttpRequest) -> Done:
+        is_replay = self._is_known(form)
+        refund = refunds.refund(purchase_id=self.purchase.pk, at=timezone.now(), **self.who(form, request))
+        if refund.state == Refund.State.FAILED:
+            raise Refused(
+                f"Stripe refused the refund ({refund.failure_code}). No money moved, and its credit was given back.",
+                code="failed",
+            )
+        return Done(self._text(refund), is_replay)
+
+    def _is_known(self, form: CorrectionForm) -> bool:
+        return Refund.objects.filter(organization=self.organization, refund_key=form.cleaned_data["key"]).exists()
+
+    @staticmethod
+    def _text(refund: Refund) -> str:
+        amount = dollars_text(refund.amount_cents)
+        if refund.state == Refund.State.SUCCEEDED:
+            return f"{amount} refunded (refund {refund.pk})."
+        return f"Refund {refund.pk} of {amount} is on its way: Stripe has not told its outcome yet."
+
+
 def correction_view(request: HttpRequest, correction: Correction, context: dict[str, Any], back: str) -> HttpResponse:
     """Form, the numbers to confirm, correction. ``back`` is where it leads to."""
     if not request.user.has_perm(correction.permission):
@@ -285,7 +355,7 @@ def correction_view(request: HttpRequest, correction: Correction, context: dict[
     try:
         if request.POST.get("step") != "make":
             rehearsal = corrections.rehearse(
-                organization=correction.organization, correct=lambda: correction.make(form, request)
+                organization=correction.organization, correct=lambda: correction.rehearse(form, request)
             )
             if not rehearsal.result.is_replay:
                 return _page(request, context | _asking(correction, form, rehearsal))
@@ -338,6 +408,7 @@ CORRECTIONS: dict[str, tuple[str, Callable[..., Correction]]] = {
     "debit": ("debit/", TakeCredit),
     "reverse": ("reverse/<slug:cause_kind>/<int:cause_id>/", Reverse),
     "take_back": ("take-back/<int:lot_id>/", TakeBack),
+    "refund": ("refund/<int:purchase_id>/", RefundPurchase),
     "settle": ("settle/<int:usage_id>/", SettleUnpriced),
 }
 

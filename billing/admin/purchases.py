@@ -16,16 +16,18 @@ from django.views.decorators.http import require_POST
 
 from accounts.admin import staff_of
 from billing.admin.lists import HistoryAdmin
+from billing.admin.refunds import refund_url
 from billing.errors import BillingError
 from billing.models import AutoReloadConsent, CardSetup, Purchase, StripeEvent
 from billing.money import credit_text, dollars_text
-from billing.payments import attention
+from billing.payments import attention, clawbacks
 
 READ_AGAIN_AT_ONCE_MAX = 20
 LOOKED_AT_ON_PAGE = 100
 
 READ_AGAIN = "billing.change_purchase"
 WORK_AGAIN = "billing.change_stripeevent"
+REFUND = "billing.add_refund"
 
 
 class AttentionFilter(SimpleListFilter):
@@ -53,15 +55,19 @@ class PurchaseAdmin(HistoryAdmin):
     exact_search_fields: ClassVar = ("payment_intent_id",)
     search_help_text = "The slug of an organization, a PaymentIntent (pi_...), or a purchase's number."
     fields = (
-        "organization", "kind", "state", "amount", "credit", "payment_method", "payment_intent", "failure_code",
-        "decline_code", "actor", "terms_version", "terms_accepted_at", "attempt_key", "created_at", "sent_at",
-        "sent_by", "checked_at", "settled_at",
+        "organization", "kind", "state", "paid_back", "amount", "credit", "payment_method", "payment_intent",
+        "failure_code", "decline_code", "actor", "terms_version", "terms_accepted_at", "attempt_key", "created_at",
+        "sent_at", "sent_by", "checked_at", "settled_at",
     )  # fmt: skip
     actions = ("read_again",)
 
     @admin.display(description="amount")
     def amount(self, purchase: Purchase) -> str:
         return dollars_text(purchase.amount_cents)
+
+    @admin.display(description="paid back")
+    def paid_back(self, purchase: Purchase) -> str:
+        return ", ".join(clawbacks.words(clawbacks.paid_back([purchase])[purchase.pk], purchase)) or "nothing"
 
     @admin.display(description="credit")
     def credit(self, purchase: Purchase) -> str:
@@ -102,7 +108,12 @@ class PurchaseAdmin(HistoryAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """The purchase, with the button that reads Stripe again for those who may."""
-        context = {**(extra_context or {}), "may_read_again": self.has_read_again_permission(request)}
+        purchase = self.get_object(request, object_id) if request.user.has_perm(REFUND) else None
+        context = {
+            **(extra_context or {}),
+            "may_read_again": self.has_read_again_permission(request),
+            "refund_url": refund_url(purchase) if purchase is not None else "",
+        }
         return super().change_view(request, object_id, form_url, context)
 
     def attention_view(self, request: HttpRequest) -> HttpResponse:
@@ -119,15 +130,18 @@ class PurchaseAdmin(HistoryAdmin):
                 attention.waiting_for_customer(at=at),
             ),
         ]
-        events = (
-            attention.waiting_events(at=at)[:LOOKED_AT_ON_PAGE]
-            if request.user.has_perm("billing.view_stripeevent")
-            else []
-        )
+        may_see_events = request.user.has_perm("billing.view_stripeevent")
+        events = attention.waiting_events(at=at)[:LOOKED_AT_ON_PAGE] if may_see_events else []
+        may_refund = request.user.has_perm(REFUND)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": "Payments that need a look",
+            "refunds": attention.troubled_refunds(at=at)[:LOOKED_AT_ON_PAGE],
+            "disputes": attention.open_disputes()[:LOOKED_AT_ON_PAGE],
+            "warnings": attention.fraud_warnings(limit=LOOKED_AT_ON_PAGE),
+            "refused_events": list(attention.refused_events(at=at)[:LOOKED_AT_ON_PAGE]) if may_see_events else [],
+            "may_refund": may_refund,
             "sections": [(title, help_text, list(found[:LOOKED_AT_ON_PAGE])) for title, help_text, found in sections],
             "events": list(events),
             "may_read_again": self.has_read_again_permission(request),
@@ -182,14 +196,16 @@ class EventFilter(SimpleListFilter):
     parameter_name = "is"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("waiting", "Waiting"), ("late", "Needs a look"), ("ignored", "Ignored")]
+        return [("waiting", "Waiting"), ("late", "Needs a look"), ("ignored", "Ignored"), ("refused", "Refused")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() == "waiting":
             return queryset.filter(processed_at__isnull=True)
         if self.value() == "late":
             return queryset.filter(pk__in=attention.waiting_events(at=timezone.now()).order_by().values("pk"))
-        return queryset.filter(outcome__startswith="ignored:") if self.value() == "ignored" else queryset
+        if self.value() in ("ignored", "refused"):
+            return queryset.filter(outcome__startswith=f"{self.value()}:")
+        return queryset
 
 
 @admin.register(StripeEvent)

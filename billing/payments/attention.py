@@ -11,13 +11,15 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.models import User
-from billing.models import Purchase, StripeEvent
-from billing.payments import purchases, reconciliation, stripe_events
+from billing.models import Dispute, EarlyFraudWarning, Purchase, Refund, StripeEvent
+from billing.payments import clawbacks, purchases, reconciliation, returns, stripe_events
 
 OPEN_AT_MOST: Final = timedelta(minutes=30)
 CUSTOMER_MAY_TAKE: Final = timedelta(days=1)
+REFUND_MAY_TAKE: Final = timedelta(days=10)
 EVENT_WAITS_AT_MOST: Final = timedelta(minutes=30)
 EVENT_FAILED_AFTER: Final = 3
+SHOWN_FOR: Final = timedelta(days=30)
 
 _WAITING = (Purchase.State.REQUIRES_ACTION, Purchase.State.NEEDS_CUSTOMER)
 _MISMATCHED = Q(failure_code__startswith="mismatch_")
@@ -54,6 +56,34 @@ def waiting_events(*, at: datetime) -> QuerySet[StripeEvent]:
     )
 
 
+def refused_events(*, at: datetime) -> QuerySet[StripeEvent]:
+    """Events of another account or of the other mode, of the last 30 days: somebody's endpoint is set up wrongly."""
+    lately = StripeEvent.objects.filter(outcome__startswith="refused: other", received_at__gte=at - SHOWN_FOR)
+    return lately.defer("payload").order_by("-received_at")
+
+
+def troubled_refunds(*, at: datetime) -> QuerySet[Refund]:
+    """Refunds that failed in the last 30 days, and those whose outcome should be known by now."""
+    failed = Q(state=Refund.State.FAILED, settled_at__gte=at - SHOWN_FOR)
+    sent_long_ago = Q(state=Refund.State.CREATED, created_at__lt=at - OPEN_AT_MOST)
+    pending_long = Q(state=Refund.State.PENDING, created_at__lt=at - REFUND_MAY_TAKE)
+    return Refund.objects.select_related("organization").filter(failed | sent_long_ago | pending_long).order_by("-id")
+
+
+def open_disputes() -> QuerySet[Dispute]:
+    """Disputes and inquiries without a decision, the one whose answer is due first before others."""
+    return Dispute.objects.select_related("organization").filter(closed_at=None).order_by("evidence_due_at", "id")
+
+
+def fraud_warnings(*, limit: int) -> list[tuple[EarlyFraudWarning, int]]:
+    """Warnings about payments of which something can still be refunded, with how much that is in cents."""
+    rows = EarlyFraudWarning.objects.select_related("organization", "purchase").filter(is_actionable=True)
+    found = list(rows.order_by("-id")[:limit])
+    back = clawbacks.paid_back(warning.purchase for warning in found)
+    left = {warning.pk: warning.purchase.amount_cents - back[warning.purchase_id].all_cents for warning in found}
+    return [(warning, left[warning.pk]) for warning in found if left[warning.pk] > 0]
+
+
 def read_again(*, purchase_id: int, actor: User, at: datetime, request: HttpRequest | None = None) -> Purchase:
     """Bring a purchase in line with Stripe now, whatever its state; one whose reply was lost is looked for.
 
@@ -63,6 +93,7 @@ def read_again(*, purchase_id: int, actor: User, at: datetime, request: HttpRequ
     before = Purchase.objects.get(pk=purchase_id)
     if before.payment_intent_id is not None:
         purchase = purchases.settle(purchase_id=purchase_id, at=at)
+        returns.settle(purchase_id=purchase_id, at=at)
     else:
         purchase = reconciliation.look(purchase_id=purchase_id, at=at)
     audit.record(

@@ -18,6 +18,7 @@ from django.db.models.functions import Coalesce
 from billing.credits import ledger
 from billing.errors import Refused
 from billing.models import Clawback, CreditLot, Dispute, Purchase, Refund, Reversal
+from billing.money import dollars_text
 
 # The keys of the ledger's operations are made from the rows that they are for.
 _KEYS = UUID("a2a5f3a4-6b3d-4f0e-9c55-5d0c9a3f7d11")
@@ -34,6 +35,11 @@ class PaidBack:
     disputed_cents: int = 0
     lost_cents: int = 0
     inquiries: int = 0
+
+    @property
+    def all_cents(self) -> int:
+        """All of it together, which may exceed what was paid where a refund and a dispute are about the same money."""
+        return self.refunded_cents + self.refunding_cents + self.disputed_cents + self.lost_cents
 
 
 def lock(*, purchase_id: int) -> tuple[Purchase, datetime]:
@@ -116,6 +122,22 @@ def paid_back(purchases: Iterable[Purchase]) -> dict[int, PaidBack]:
         )
         for pk in ids
     }
+
+
+def words(back: PaidBack, purchase: Purchase) -> list[str]:
+    """What has gone back of a purchase, in words for everybody; the gravest first, nothing where nothing has."""
+    told = []
+    if back.lost_cents:
+        told.append(f"Dispute lost, {dollars_text(back.lost_cents)}")
+    if back.disputed_cents:
+        told.append(f"Disputed, {dollars_text(back.disputed_cents)}")
+    if back.refunded_cents >= purchase.amount_cents:
+        told.append("Refunded")
+    elif back.refunded_cents:
+        told.append(f"Partly refunded, {dollars_text(back.refunded_cents)}")
+    if back.refunding_cents:
+        told.append(f"Refund on its way, {dollars_text(back.refunding_cents)}")
+    return told
 
 
 def taken_nano(cause: Cause) -> tuple[int, int]:

@@ -19,11 +19,14 @@ from billing.models import (
     CreditEvent,
     CreditLot,
     DebitAdjustment,
+    Dispute,
+    EarlyFraudWarning,
     Hold,
     LedgerEntry,
     PricedModel,
     PriceVersion,
     Purchase,
+    Refund,
     Reversal,
     StripeEvent,
     TakeBack,
@@ -37,7 +40,7 @@ pytestmark = pytest.mark.django_db
 
 HISTORY = (
     CreditLot, Hold, Charge, LedgerEntry, Purchase, StripeEvent, CardSetup, AutoReloadConsent, PriceVersion, Reversal,
-    DebitAdjustment, TakeBack, UnpricedUsage, CreditEvent, UsageDay,
+    DebitAdjustment, TakeBack, UnpricedUsage, CreditEvent, UsageDay, Refund, Dispute, EarlyFraudWarning,
 )  # fmt: skip
 MODELS = (*HISTORY, BillingAccount, PricedModel)
 
@@ -72,6 +75,12 @@ def full(buyer: Buyer) -> Buyer:
         usage=metering.Usage(model="unheard-of", quantities={"input": 1}),
     )
     assert buyer.spend(10**6).outcome == "insufficient"
+    bought = buyer.purchases[0]
+    buyer.refund(bought, 100)
+    buyer.stripe.control.warn_of_fraud(bought.payment_intent_id or "")
+    buyer.stripe.control.open_dispute(bought.payment_intent_id or "", amount=100)
+    buyer.hear()
+    StripeEvent.objects.all().delete()
     StripeEvent.objects.create(
         stripe_event_id="evt_1", type="payment_intent.succeeded", payload={"client_secret": "pi_1_secret_abc"}
     )
