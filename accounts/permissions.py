@@ -31,6 +31,7 @@ class Permission(StrEnum):
     CREDITS_BUY = "credits.buy"
     CARD_EDIT = "card.edit"
     AUTO_RELOAD_EDIT = "auto_reload.edit"
+    BILLING_DETAILS_EDIT = "billing_details.edit"
     USAGE_VIEW = "usage.view"
     MEMBERS_MANAGE = "members.manage"
     KEYS_MANAGE = "keys.manage"
@@ -52,6 +53,7 @@ PERMISSION_LABELS: Final[Mapping[Permission, str]] = MappingProxyType(
         Permission.CREDITS_BUY: "buy credits",
         Permission.CARD_EDIT: "change the payment method",
         Permission.AUTO_RELOAD_EDIT: "change auto-reload",
+        Permission.BILLING_DETAILS_EDIT: "change billing details",
         Permission.USAGE_VIEW: "see usage and cost",
         Permission.MEMBERS_MANAGE: "manage members and roles",
         Permission.KEYS_MANAGE: "manage API keys",
@@ -82,6 +84,7 @@ PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = MappingProxyType(
                 Permission.CREDITS_BUY,
                 Permission.CARD_EDIT,
                 Permission.AUTO_RELOAD_EDIT,
+                Permission.BILLING_DETAILS_EDIT,
                 Permission.USAGE_VIEW,
                 Permission.WORKBENCH_USE,
             }

@@ -17,8 +17,19 @@ from accounts.models import Membership, Organization, Role, User
 from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
-from billing.models import AutoReload, CreditEvent, Dispute, PaymentMethod, ProblemReport, Purchase, Refund
-from billing.money import cents_up_from_nano, credit_text, dollars_text
+from billing.documents import day_text, moment_text
+from billing.models import (
+    AutoReload,
+    CreditEvent,
+    CreditNote,
+    Dispute,
+    PaymentMethod,
+    ProblemReport,
+    Purchase,
+    Receipt,
+    Refund,
+)
+from billing.money import cents_up_from_nano, credit_text, dollars_text, exact_text
 
 _PATHS = {
     "overview": "billing:overview",
@@ -30,22 +41,40 @@ _PATHS = {
 _ROLES = (Role.ADMIN, Role.BILLING)
 
 
-def purchase_paid(*, purchase: Purchase, expires_at: datetime) -> None:
+def purchase_paid(*, receipt: Receipt) -> None:
     """The receipt of a purchase that somebody made."""
-    _send("purchase_paid", purchase, {"expires": _day(expires_at, purchase.organization)})
+    _send("purchase_paid", receipt.purchase, _receipt_context(receipt))
 
 
-def reload_paid(
-    *, purchase: Purchase, expires_at: datetime, used_up_cap_cents: int | None = None, until: datetime
-) -> None:
+def reload_paid(*, receipt: Receipt, used_up_cap_cents: int | None = None, until: datetime) -> None:
     """The receipt of a reload. ``used_up_cap_cents`` is the monthly limit, where this one used it up ``until`` then."""
     context = {
-        "expires": _day(expires_at, purchase.organization),
         "is_last": used_up_cap_cents is not None,
         "monthly_cap": dollars_text(used_up_cap_cents or 0),
-        "until": _moment(until, purchase.organization),
+        "until": _moment(until, receipt.organization),
+        **_receipt_context(receipt),
     }
-    _send("reload_paid", purchase, context)
+    _send("reload_paid", receipt.purchase, context)
+
+
+def credit_note_issued(*, note: CreditNote) -> None:
+    """A refund or a lost dispute has taken back a receipt, wholly or in part; or that was undone."""
+    organization = note.organization
+    receipt = note.receipt
+    context = {
+        "number": note.number_text,
+        "receipt_number": receipt.number_text,
+        "amount": dollars_text(note.total_cents),
+        "paid": dollars_text(receipt.total_cents),
+        "card": f"{receipt.card_brand} ending in {receipt.card_last4}",
+        "moment": _moment(note.issued_at, organization),
+        "is_refund": note.cause_kind == CreditNote.Cause.REFUND,
+        "canceled": note.cancels.number_text if note.cancels is not None else "",
+        "reference": note.reference,
+        "note_url": _url("billing:credit_note", slug=organization.slug, number=note.number),
+        "pdf_url": _url("billing:credit_note_pdf", slug=organization.slug, number=note.number),
+    }
+    _send_to_all("credit_note_issued", organization, context, key=f"credit-note-{note.pk}")
 
 
 def reload_declined(*, purchase: Purchase, reload: AutoReload, reason: str) -> None:
@@ -224,6 +253,21 @@ def recipients_of(organization_id: int | OuterRef) -> QuerySet[Membership]:
     return Membership.objects.filter(organization_id=organization_id, role__in=_ROLES, user__is_active=True)
 
 
+def _receipt_context(receipt: Receipt) -> dict[str, Any]:
+    """What a mail says of a receipt. The file is linked and not attached: an address book is not who may see it."""
+    organization = receipt.organization
+    return {
+        "expires": _day(receipt.expires_at, organization),
+        "receipt_number": receipt.number_text,
+        "reference": receipt.reference,
+        "tax": dollars_text(receipt.tax_cents) if receipt.tax_cents else "",
+        "debt_paid": str(exact_text(receipt.debt_paid_nano)) if receipt.debt_paid_nano else "",
+        "spendable": str(exact_text(receipt.spendable_nano)),
+        "receipt_url": _url("billing:receipt", slug=organization.slug, number=receipt.number),
+        "pdf_url": _url("billing:receipt_pdf", slug=organization.slug, number=receipt.number),
+    }
+
+
 def _send_about_reload(template: str, reload: AutoReload, more: Mapping[str, Any], *, at: datetime, key: str) -> None:
     """A mail about auto-reload that no purchase is behind."""
     organization = reload.organization
@@ -322,14 +366,8 @@ def _url(name: str, **kwargs: Any) -> str:
 
 
 def _day(at: datetime, organization: Organization) -> str:
-    local = at.astimezone(organization.zone)
-    return f"{local.day} {local:%b %Y}"
+    return day_text(at, organization.zone)
 
 
 def _moment(at: datetime, organization: Organization) -> str:
-    """ "11 Dec 2026, 13:07 CET (12:07 UTC)"."""
-    local, utc = at.astimezone(organization.zone), at.astimezone(UTC)
-    text = f"{local.day} {local:%b %Y, %H:%M} {local.tzname()}"
-    if local.utcoffset() == timedelta(0):
-        return text
-    return f"{text} ({utc:%H:%M} UTC)" if utc.date() == local.date() else f"{text} ({utc.day} {utc:%b, %H:%M} UTC)"
+    return moment_text(at, organization.zone)

@@ -5,6 +5,7 @@ their refusals come back to the field they name by :func:`add_refusal`.
 """
 
 import re
+import unicodedata
 import uuid
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -13,6 +14,7 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
+from billing import countries
 from billing.errors import Refused
 from billing.models import ProblemReport
 from billing.money import cents_from_text, dollars_text, plain_dollars
@@ -24,6 +26,9 @@ SUGGESTED_CENTS = (2_500, 5_000, 10_000, 25_000)
 _MONTH = re.compile(r"\A(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])\Z", re.ASCII)
 _MINUTE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:00)?\Z", re.ASCII)
 _DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){12,18}", re.ASCII)
+_TAX_ID = re.compile(r"\A(?=.*[0-9])[A-Z0-9][A-Z0-9 ./&*+-]{2,31}\Z", re.ASCII)
+# Controls, formats (among them those that turn the direction of text), surrogates, private and unassigned ones, breaks.
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _ID = re.compile(r"\A[0-9]{1,18}\Z", re.ASCII)
 
 
@@ -225,6 +230,85 @@ class UsageConfirmationForm(forms.Form):
         """The sentence beside the chosen time."""
         text: str = self.cleaned_data[f"shown_{self.days}"]
         return text
+
+
+class OneLineField(forms.CharField):
+    """A line of text for a document. Characters that can't be seen have no place there, nor have line breaks."""
+
+    default_error_messages = {"invisible": "Remove the characters that can't be seen or that break the line."}
+
+    def to_python(self, value: Any) -> str:
+        """The text with single spaces and composed letters."""
+        text = " ".join(unicodedata.normalize("NFC", super().to_python(value) or "").split(" "))
+        if any(unicodedata.category(letter) in _INVISIBLE for letter in text):
+            raise ValidationError(self.error_messages["invisible"], code="invisible")
+        return re.sub(r" {2,}", " ", text)
+
+
+class BillingDetailsForm(forms.Form):
+    """Who buys: what receipts print of the organization from now on."""
+
+    legal_name = OneLineField(
+        label="Legal name",
+        max_length=200,
+        widget=forms.TextInput(attrs={"autocomplete": "organization"}),
+        error_messages={"required": "Write the name under which the organization buys."},
+    )
+    address_line1 = OneLineField(
+        label="Street and number",
+        max_length=120,
+        widget=forms.TextInput(attrs={"autocomplete": "address-line1"}),
+        error_messages={"required": "Write the street and number, or the PO box."},
+    )
+    address_line2 = OneLineField(
+        label="Building, floor (optional)",
+        required=False,
+        max_length=120,
+        widget=forms.TextInput(attrs={"autocomplete": "address-line2"}),
+    )
+    postal_code = OneLineField(
+        label="Postal code (optional)",
+        required=False,
+        max_length=20,
+        widget=forms.TextInput(attrs={"autocomplete": "postal-code"}),
+    )
+    city = OneLineField(
+        label="City",
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "address-level2"}),
+        error_messages={"required": "Write the city."},
+    )
+    region = OneLineField(
+        label="State or region (optional)",
+        required=False,
+        max_length=100,
+        widget=forms.TextInput(attrs={"autocomplete": "address-level1"}),
+    )
+    country = forms.ChoiceField(
+        label="Country",
+        choices=[("", "Choose a country"), *countries.NAMES.items()],
+        widget=forms.Select(attrs={"autocomplete": "country"}),
+        error_messages={"required": "Choose the country.", "invalid_choice": "Choose a country of the list."},
+    )
+    tax_id = OneLineField(
+        label="Tax ID (optional)",
+        required=False,
+        max_length=32,
+        help_text="VAT number, EIN, GSTIN or the like, with its country letters",
+    )
+    reference = OneLineField(
+        label="Usual reference (optional)",
+        required=False,
+        max_length=64,
+        help_text="Such as a PO number. Printed on receipts of auto-reload, offered when you buy",
+    )
+
+    def clean_tax_id(self) -> str:
+        """In capitals. The shape only: whether it exists, a tax engine asks the authorities."""
+        tax_id: str = self.cleaned_data["tax_id"].upper()
+        if tax_id and _TAX_ID.match(tax_id) is None:
+            raise ValidationError("Write the tax ID in letters and digits, like DE123456789 or 12-3456789.")
+        return tax_id
 
 
 class CardForm(forms.Form):

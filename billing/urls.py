@@ -4,6 +4,7 @@ from django.urls import path
 
 from billing.views.auto_reload import auto_reload, auto_reload_back_test
 from billing.views.auto_reload_consent import auto_reload_consent, auto_reload_history, auto_reload_usage
+from billing.views.billing_details import billing_details
 from billing.views.buy import buy
 from billing.views.card import card
 from billing.views.card_attempts import card_attempts, card_remove
@@ -11,6 +12,14 @@ from billing.views.credit_terms import credit_terms
 from billing.views.overview import overview
 from billing.views.problem import problem
 from billing.views.purchase import purchase
+from billing.views.receipts import (
+    credit_note,
+    credit_note_pdf,
+    receipt,
+    receipt_at_processor,
+    receipt_pdf,
+    receipts,
+)
 from billing.views.statement import statement, statement_csv
 from billing.views.stripe_webhook import stripe_webhook
 from billing.views.usage import usage
@@ -30,6 +39,17 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/auto-reload/consent/", auto_reload_consent, name="auto_reload_consent"),
     path("o/<slug:slug>/settings/billing/auto-reload/usage/", auto_reload_usage, name="auto_reload_usage"),
     path("o/<slug:slug>/settings/billing/auto-reload/history/", auto_reload_history, name="auto_reload_history"),
+    path("o/<slug:slug>/settings/billing/details/", billing_details, name="billing_details"),
+    path("o/<slug:slug>/settings/billing/receipts/", receipts, name="receipts"),
+    path("o/<slug:slug>/settings/billing/receipts/<int:number>/", receipt, name="receipt"),
+    path("o/<slug:slug>/settings/billing/receipts/<int:number>/pdf/", receipt_pdf, name="receipt_pdf"),
+    path(
+        "o/<slug:slug>/settings/billing/receipts/<int:number>/processor/",
+        receipt_at_processor,
+        name="receipt_at_processor",
+    ),
+    path("o/<slug:slug>/settings/billing/credit-notes/<int:number>/", credit_note, name="credit_note"),
+    path("o/<slug:slug>/settings/billing/credit-notes/<int:number>/pdf/", credit_note_pdf, name="credit_note_pdf"),
     path("o/<slug:slug>/settings/billing/statement/", statement, name="statement"),
     path("o/<slug:slug>/settings/billing/statement.csv", statement_csv, name="statement_csv"),
     path("o/<slug:slug>/usage/", usage, name="usage"),

@@ -50,6 +50,8 @@ SELLER_TAX_ID: str = env.str("SELLER_TAX_ID", default="").strip()
 SELLER_EMAIL: str = env.str("SELLER_EMAIL", default="").strip()
 # Where reports about charges go, beside the queue in the admin. Without it, to the seller's address, if there is one.
 STAFF_EMAIL: str = env.str("STAFF_EMAIL", default="").strip() or SELLER_EMAIL
+# More font files for receipts in PDF, tried in this order: a path, and after "#" the font's place in a collection.
+RECEIPT_FONTS: list[str] = env.list("RECEIPT_FONTS", default=[])
 
 # A folder here means the demo: mails become files in it, and a mailbox page shows them to anyone who can reach it.
 DEMO_FOLDER: str = env.str("DEMO_FOLDER", default="")
@@ -407,5 +409,8 @@ LOGGING: dict[str, Any] = {
         "django.request": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
         "celery": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
+        # They tell every step of every font that goes into a PDF.
+        "fontTools": {"level": "ERROR"},
+        "fpdf": {"level": "ERROR"},
     },
 }

@@ -15,6 +15,7 @@ EXPECTED = {
         "credits.buy",
         "card.edit",
         "auto_reload.edit",
+        "billing_details.edit",
         "usage.view",
         "workbench.use",
     },
@@ -39,7 +40,7 @@ def test_a_value_that_is_no_role_may_do_nothing():
 
 
 def test_only_admin_and_billing_touch_money():
-    for permission in ("billing.view", "credits.buy", "card.edit", "auto_reload.edit"):
+    for permission in ("billing.view", "credits.buy", "card.edit", "auto_reload.edit", "billing_details.edit"):
         assert roles_with(Permission(permission)) == (Role.ADMIN, Role.BILLING)
 
 

@@ -162,7 +162,7 @@ def withdraw(*, purchase_id: int, reason: stripe_gateway.CancellationReason, at:
 
 def recent(*, organization: Organization, before_id: int | None = None, limit: int = 20) -> list[Purchase]:
     """The organization's purchases and reloads, newest first; the next page begins before the id of the last."""
-    purchases = Purchase.objects.select_related("payment_method", "actor").filter(organization=organization)
+    purchases = Purchase.objects.select_related("payment_method", "actor", "receipt").filter(organization=organization)
     if before_id is not None:
         purchases = purchases.filter(pk__lt=before_id)
     return list(purchases.order_by("-id")[:limit])
@@ -399,16 +399,15 @@ def _grant(purchase: Purchase) -> None:
     reload_line.review(organization_id=purchase.organization_id)
     used_up_cap_cents = reload_line.used_up_cap_cents(organization_id=purchase.organization_id, at=granted.effective_at)
     # Late, because the counter of receipts is locked from here to the end of the transaction.
-    receipts.issue(purchase=purchase, at=granted.effective_at)
+    receipt = receipts.issue(purchase=purchase, at=granted.effective_at)
     if is_reload:
         emails.reload_paid(
-            purchase=purchase,
-            expires_at=granted.expires_at,
+            receipt=receipt,
             used_up_cap_cents=used_up_cap_cents,
             until=reload_rules.month_end(granted.effective_at),
         )
     else:
-        emails.purchase_paid(purchase=purchase, expires_at=granted.expires_at)
+        emails.purchase_paid(receipt=receipt)
 
 
 def _apply_canceled(purchase: Purchase, facts: IntentFacts, *, at: datetime) -> None:

@@ -12,13 +12,17 @@ from typing import Literal, TypeVar
 from django.conf import settings
 from django.db.models import Sum
 
-from billing import countries
+from accounts.models import Organization
+from billing import countries, emails
 from billing.credits import queries
 from billing.models import BillingDetails, CreditLot, CreditNote, Purchase, Receipt
 from billing.models.receipts import ADDRESS_LENGTH
+from billing.payments import stripe_gateway
 from billing.payments.taxes import tax_for, tax_share_cents
 
 CauseKind = Literal["refund", "dispute"]
+# Above every id.
+MOST = 2**63 - 1
 D = TypeVar("D", Receipt, CreditNote)
 
 
@@ -81,7 +85,7 @@ def issue(*, purchase: Purchase, at: datetime) -> Receipt:
 def issue_credit_note(
     *, purchase: Purchase, amount_cents: int, cause_kind: CauseKind, cause_id: int, at: datetime
 ) -> CreditNote | None:
-    """The credit note of one refund or lost dispute: written now, or the one that stands already.
+    """The credit note of one refund or lost dispute: written now and mailed, or the one that stands already.
 
     For a transaction that holds the account's lock; ``cause_id`` is the id of the refund's or dispute's row here.
     Notes never credit more than was paid: beyond that the amount is cut, and with nothing left there is no note (a
@@ -103,7 +107,9 @@ def issue_credit_note(
         credited_tax_cents=sums["tax"],
         cents=cents,
     )
-    return _numbered(_note(receipt, cause_kind, cause_id, total_cents=cents, tax_cents=tax_cents, at=at))
+    note = _numbered(_note(receipt, cause_kind, cause_id, total_cents=cents, tax_cents=tax_cents, at=at))
+    emails.credit_note_issued(note=note)
+    return note
 
 
 def cancel_credit_note(*, cause_kind: CauseKind, cause_id: int, at: datetime) -> CreditNote | None:
@@ -111,7 +117,9 @@ def cancel_credit_note(*, cause_kind: CauseKind, cause_id: int, at: datetime) ->
 
     The same again, or without a credit note, changes nothing. For a transaction that holds the account's lock.
     """
-    note = CreditNote.objects.select_related("receipt").filter(cause_kind=cause_kind, cause_id=cause_id, cancels=None)
+    note = CreditNote.objects.select_related("receipt__organization").filter(
+        cause_kind=cause_kind, cause_id=cause_id, cancels=None
+    )
     canceled = note.first()
     if canceled is None:
         return None
@@ -127,7 +135,61 @@ def cancel_credit_note(*, cause_kind: CauseKind, cause_id: int, at: datetime) ->
         at=at,
     )
     undoing.cancels = canceled
-    return _numbered(undoing)
+    _numbered(undoing)
+    emails.credit_note_issued(note=undoing)
+    return undoing
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Documents of both kinds, newest first, and after which ids of each kind the next page begins; None at the end."""
+
+    documents: list[Receipt | CreditNote]
+    older: tuple[int, int] | None
+
+
+def page_of(*, organization: Organization, before: tuple[int, int] | None = None, limit: int = 50) -> Page:
+    """The organization's receipts and credit notes. ``before`` is the ``older`` of the page above."""
+    receipts = Receipt.objects.filter(organization=organization)
+    notes = CreditNote.objects.select_related("receipt", "cancels").filter(organization=organization)
+    if before is not None:
+        receipts, notes = receipts.filter(pk__lt=before[0]), notes.filter(pk__lt=before[1])
+    found: list[Receipt | CreditNote] = [*receipts.order_by("-id")[: limit + 1], *notes.order_by("-id")[: limit + 1]]
+    # Within a kind ids and times rise together, because documents are written under the account's lock.
+    found.sort(key=lambda document: (document.issued_at, isinstance(document, CreditNote), document.pk), reverse=True)
+    shown = found[:limit]
+    if len(found) <= limit:
+        return Page(documents=shown, older=None)
+    floor = before or (MOST, MOST)
+    last_receipt = min((d.pk for d in shown if isinstance(d, Receipt)), default=floor[0])
+    last_note = min((d.pk for d in shown if isinstance(d, CreditNote)), default=floor[1])
+    return Page(documents=shown, older=(last_receipt, last_note))
+
+
+def receipt_of(*, organization: Organization, number: int) -> Receipt | None:
+    """The organization's receipt of this number, with its purchase; None for any other number."""
+    return Receipt.objects.select_related("purchase").filter(organization=organization, number=number).first()
+
+
+def credit_note_of(*, organization: Organization, number: int) -> CreditNote | None:
+    """The organization's credit note of this number, with what it takes back; None for any other number."""
+    notes = CreditNote.objects.select_related("receipt", "cancels", "canceled_by")
+    return notes.filter(organization=organization, number=number).first()
+
+
+def credit_notes_of(*, receipt: Receipt) -> list[CreditNote]:
+    """The credit notes that take back the receipt, oldest first."""
+    return list(CreditNote.objects.select_related("cancels").filter(receipt=receipt).order_by("id"))
+
+
+def processors_url(*, receipt: Receipt) -> str:
+    """Where the payment processor's own receipt is now; it shows refunds too. Empty where there is none.
+
+    Raises:
+        PaymentProcessorUnavailable: try again.
+    """
+    intent_id = receipt.purchase.payment_intent_id
+    return stripe_gateway.receipt_url(payment_intent_id=intent_id) if intent_id else ""
 
 
 def _note(
@@ -135,7 +197,7 @@ def _note(
 ) -> CreditNote:
     """A note of the same parties, in the words of the receipt that it takes back."""
     return CreditNote(
-        organization_id=receipt.organization_id,
+        organization=receipt.organization,
         receipt=receipt,
         cause_kind=cause_kind,
         cause_id=cause_id,

@@ -296,6 +296,20 @@ def read_payment(*, payment_intent_id: str) -> IntentFacts:
         return _intent_facts(_client().v1.payment_intents.retrieve(payment_intent_id, params))
 
 
+def receipt_url(*, payment_intent_id: str) -> str:
+    """Where Stripe shows its own receipt of a payment, or "" where it has none. The address is open to who has it."""
+    params: PaymentIntentRetrieveParams = {"expand": ["latest_charge"]}
+    with _translated():
+        charge = _client().v1.payment_intents.retrieve(payment_intent_id, params).latest_charge
+    url = charge.receipt_url if isinstance(charge, stripe.Charge) else None
+    is_stripes = url is not None and (url.startswith("https://") or _is_the_stand_ins(url))
+    return url if url is not None and is_stripes else ""
+
+
+def _is_the_stand_ins(url: str) -> bool:
+    return bool(settings.STRIPE_API_BASE) and url.startswith(f"{settings.STRIPE_API_BASE}/")
+
+
 def cancel_payment(*, payment_intent_id: str, reason: CancellationReason) -> IntentFacts:
     """Cancel a PaymentIntent, or tell how it ended where it was too late for that."""
     params: PaymentIntentCancelParams = {"cancellation_reason": reason}

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from accounts.models import Organization, User
 from billing.credits import ledger
-from billing.models import CreditLot, PaymentMethod, Purchase, Receipt
+from billing.models import CreditLot, CreditNote, PaymentMethod, Purchase, Receipt
 from billing.money import nano_from_cents
 from billing.payments import receipts
 from billing.terms import CREDIT_TERMS
@@ -33,6 +33,34 @@ def paid(organization: Organization, *, by: User, **more: Any) -> Receipt:
     with transaction.atomic():
         purchase = granted(organization, by=by, **more)
         return receipts.issue(purchase=purchase, at=purchase.settled_at)
+
+
+def credited(
+    receipt: Receipt, cents: int = 1_000, cause_id: int = 1, *, kind: receipts.CauseKind = "refund"
+) -> CreditNote:
+    """A credit note for a part of the receipt, or the one that the cause has."""
+    with transaction.atomic():
+        account = ledger.lock(organization_id=receipt.organization_id)
+        note = receipts.issue_credit_note(
+            purchase=receipt.purchase,
+            amount_cents=cents,
+            cause_kind=kind,
+            cause_id=receipt.pk * 1_000 + cause_id,
+            at=account.locked_at,
+        )
+    assert note is not None
+    return note
+
+
+def uncredited(receipt: Receipt, cause_id: int = 1, *, kind: receipts.CauseKind = "refund") -> CreditNote:
+    """What undoes the credit note of the cause."""
+    with transaction.atomic():
+        account = ledger.lock(organization_id=receipt.organization_id)
+        note = receipts.cancel_credit_note(
+            cause_kind=kind, cause_id=receipt.pk * 1_000 + cause_id, at=account.locked_at
+        )
+    assert note is not None
+    return note
 
 
 def granted(

@@ -14,11 +14,12 @@ from accounts import queries as people
 from accounts.access import MemberRequest, requires
 from accounts.models import Organization
 from accounts.permissions import Permission
+from billing import countries
 from billing.credits import queries
 from billing.credits.queries import EndedLot
 from billing.forms import id_from_text
 from billing.models import PaymentMethod, Purchase, ReloadState
-from billing.payments import auto_reload, payment_methods, purchases
+from billing.payments import auto_reload, billing_details, payment_methods, purchases
 from billing.purse import purse_for
 from billing.views.charts import credit_line
 from billing.views.outlook import LOOK_BACK, outlook
@@ -104,6 +105,7 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
     )
     bought = purchases.recent(organization=organization, before_id=purchases_before, limit=PURCHASES_ON_PAGE + 1)
     card = payment_methods.default_card(organization=organization)
+    details = billing_details.details_of(organization=organization)
     reload_status = auto_reload.status(organization=organization, at=at)
     is_started = bool(lots or ended or lots_before or summary.debt_nano)
     is_stopped = is_started and summary.is_blocked
@@ -137,6 +139,8 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
         "purchases_older_id": bought[PURCHASES_ON_PAGE - 1].pk if len(bought) > PURCHASES_ON_PAGE else None,
         "purchases_before": purchases_before,
         "card": card,
+        "billing_details": details,
+        "billing_country": countries.name_of(details.country) if details else "",
         "card_note": card_note(card, at=at) if card else None,
         "reload": reload_status,
         "reload_failure_text": purchases.failure_text(reload_status.last) if reload_status.last else "",

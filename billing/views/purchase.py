@@ -28,7 +28,7 @@ PROCESSOR_AWAY = "The payment processor could not be reached. Nothing has change
 @require_http_methods(["GET", "HEAD", "POST"])
 def purchase(request: MemberRequest, organization: Organization, *, purchase_id: int) -> HttpResponseBase:
     """Show how a purchase stands; ask the processor again, confirm it with the bank or cancel it by POST."""
-    own = Purchase.objects.select_related("payment_method", "actor").filter(organization=organization)
+    own = Purchase.objects.select_related("payment_method", "actor", "receipt").filter(organization=organization)
     found = own.filter(pk=purchase_id).first()
     if found is None:
         raise Http404
@@ -74,6 +74,7 @@ def _page(request: MemberRequest, organization: Organization, found: Purchase) -
     context.update(
         purchase=found,
         row=purchase_row(found),
+        receipt=getattr(found, "receipt", None),
         needs_customer=needs_customer,
         is_waiting=found.state in (Purchase.State.CREATED, Purchase.State.PROCESSING),
     )

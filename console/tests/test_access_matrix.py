@@ -22,6 +22,8 @@ from accounts.models import AuditEvent, Membership, Organization, User
 from accounts.permissions import Role
 from accounts.tests import cast
 from billing.models import PaymentMethod, Purchase
+from billing.payments import stripe_gateway
+from billing.tests.documents import credited, paid
 from console import access_table, gateway_urls, urls
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +47,13 @@ MEMBER_ROUTES = {
     "billing:auto_reload_consent": MONEY,
     "billing:auto_reload_usage": MONEY,
     "billing:auto_reload_history": MONEY,
+    "billing:billing_details": MONEY,
+    "billing:receipts": MONEY,
+    "billing:receipt": MONEY,
+    "billing:receipt_pdf": MONEY,
+    "billing:receipt_at_processor": MONEY,
+    "billing:credit_note": MONEY,
+    "billing:credit_note_pdf": MONEY,
     "billing:statement": MONEY,
     "billing:statement_csv": MONEY,
     "billing:usage": NUMBERS,
@@ -107,6 +116,10 @@ class World:
         self.people["former member"] = cast.member(self.acme, role=Role.ADMIN).user
         self.purchase = purchase_of(self.acme, by=self.people["billing"])
         self.purchase_of_other = purchase_of(self.other, by=self.people["stranger"])
+        self.receipt = paid(self.acme, by=self.people["billing"])
+        self.receipt_of_other = paid(self.other, by=self.people["stranger"])
+        self.credit_note = credited(self.receipt)
+        self.credit_note_of_other = credited(self.receipt_of_other)
 
     def client(self, principal: str, **options: Any) -> Client:
         """A browser with the principal's session; the former member's was open when the membership ended."""
@@ -125,6 +138,11 @@ class World:
             "account_reset_password_from_key": {"uidb36": "1", "key": "no-such-key"},
             "billing:purchase": {"slug": "acme", "purchase_id": self.purchase.pk},
             "billing:problem": {"slug": "acme", "purchase_id": self.purchase.pk},
+            "billing:receipt": {"slug": "acme", "number": self.receipt.number},
+            "billing:receipt_pdf": {"slug": "acme", "number": self.receipt.number},
+            "billing:receipt_at_processor": {"slug": "acme", "number": self.receipt.number},
+            "billing:credit_note": {"slug": "acme", "number": self.credit_note.number},
+            "billing:credit_note_pdf": {"slug": "acme", "number": self.credit_note.number},
         }
         default = {"slug": "acme"} if name in MEMBER_ROUTES else {}
         return reverse(name, kwargs=values.get(name, default))
@@ -160,7 +178,9 @@ def purchase_of(organization: Organization, *, by: User) -> Purchase:
 
 
 @pytest.fixture
-def world() -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    # Who may ask the payment processor is what counts here, not what it answers.
+    monkeypatch.setattr(stripe_gateway, "receipt_url", lambda *, payment_intent_id: "")
     return World()
 
 
@@ -250,6 +270,15 @@ def test_another_organizations_purchase_looks_like_none(world):
     for method in ("get", "post"):
         real, none = getattr(client, method)(url), getattr(client, method)(missing)
         assert (real.status_code, real.content) == (404, none.content)
+
+
+@pytest.mark.parametrize("name", ["receipt", "receipt_pdf", "receipt_at_processor", "credit_note", "credit_note_pdf"])
+def test_another_organizations_documents_look_like_none(world, name):
+    client = world.client("admin")
+    other = world.credit_note_of_other if "credit_note" in name else world.receipt_of_other
+    real = client.get(reverse(f"billing:{name}", kwargs={"slug": "acme", "number": other.number}))
+    none = client.get(reverse(f"billing:{name}", kwargs={"slug": "acme", "number": 987_654_321}))
+    assert (real.status_code, real.content) == (404, none.content)
 
 
 def test_an_id_larger_than_the_database_holds_is_not_found(world):

@@ -113,7 +113,7 @@ def test_only_the_ledger_writes_ledger_rows():
 
 def money_sources():
     """Modules where amounts are computed or formatted: billing, without drawing and without programs for people."""
-    apart = ("management", "charts.py", "api")
+    apart = ("management", "charts.py", "pdf.py", "api")
     for path in sources("billing"):
         if not any(part in apart for part in path.relative_to(CHECKOUT).parts):
             yield path
