@@ -344,3 +344,21 @@ def test_it_fits_a_narrow_page_in_either_scheme(open_page: Callable[..., Page], 
         "light": ("rgb(255, 255, 255)", "rgb(28, 27, 34)"),
         "dark": ("rgb(26, 26, 31)", "rgb(237, 237, 241)"),
     }[scheme]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_control_page_works_in_a_browser_and_fits_a_narrow_one(
+    browser: Browser, account: Account, scheme: str
+) -> None:
+    assert account.stand_in is not None
+    customer = account.customer()
+    payment = account.pay(customer, account.saved_card(customer), description="Credits, described at some length")
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{account.stand_in.base_url}/_sandbox/")
+    page.get_by_role("button", name="Open a dispute").click()
+    expect(page.get_by_role("status")).to_contain_text("was opened")
+    assert account.v1.charges.retrieve(payment.latest_charge).disputed is True
+    assert page.evaluate("document.documentElement.scrollWidth <= 390")
+    assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+    context.close()
