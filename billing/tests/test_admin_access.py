@@ -25,8 +25,10 @@ from billing.models import (
     LedgerEntry,
     PricedModel,
     PriceVersion,
+    ProblemReport,
     Purchase,
     Refund,
+    RefusedAttempt,
     Reversal,
     StripeEvent,
     TakeBack,
@@ -42,7 +44,7 @@ HISTORY = (
     CreditLot, Hold, Charge, LedgerEntry, Purchase, StripeEvent, CardSetup, AutoReloadConsent, PriceVersion, Reversal,
     DebitAdjustment, TakeBack, UnpricedUsage, CreditEvent, UsageDay, Refund, Dispute, EarlyFraudWarning,
 )  # fmt: skip
-MODELS = (*HISTORY, BillingAccount, PricedModel)
+MODELS = (*HISTORY, BillingAccount, PricedModel, ProblemReport, RefusedAttempt)
 
 
 def list_url(model) -> str:

@@ -211,3 +211,17 @@ def test_an_event_of_another_account_or_mode_is_refused_and_does_nothing(buyer, 
         row.refresh_from_db()
         assert row.outcome == outcome
     assert buyer.movements == [("grant", 2_500)]
+
+
+def test_the_billing_page_says_what_went_back_of_each_purchase(buyer, bought, client):
+    buyer.refund(bought, 1_000)
+    disputed = buyer.stripe.control.open_dispute(buyer.buy(3_000).payment_intent_id)
+    lost = buyer.stripe.control.open_dispute(buyer.buy(4_000).payment_intent_id)
+    buyer.stripe.control.change_dispute(lost, status="lost")
+    buyer.refund(buyer.buy(5_000), 5_000)
+    buyer.hear()
+    assert disputed != lost
+    client.force_login(buyer.billing)
+    page = client.get(f"/o/{buyer.organization.slug}/settings/billing/", follow=True).content.decode()
+    for words in ("Partly refunded, $10.00", "Disputed, $30.00", "Dispute lost, $40.00", ">Refunded<"):
+        assert words in page, words

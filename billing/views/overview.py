@@ -19,7 +19,8 @@ from billing.credits import queries
 from billing.credits.queries import EndedLot
 from billing.forms import id_from_text
 from billing.models import PaymentMethod, Purchase, ReloadState
-from billing.payments import auto_reload, billing_details, payment_methods, purchases
+from billing.payments import auto_reload, billing_details, clawbacks, payment_methods, purchases
+from billing.payments.clawbacks import PaidBack
 from billing.purse import purse_for
 from billing.views.charts import credit_line
 from billing.views.outlook import LOOK_BACK, outlook
@@ -75,6 +76,7 @@ class PurchaseRow:
     badge_kind: str
     badge_text: str
     failure_text: str
+    paid_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
         "ended_lots": ended[:ENDED_LOTS_ON_PAGE],
         "ended_older_id": ended[ENDED_LOTS_ON_PAGE - 1].id if len(ended) > ENDED_LOTS_ON_PAGE else None,
         "lots_before": lots_before,
-        "purchases": [purchase_row(purchase) for purchase in bought[:PURCHASES_ON_PAGE]],
+        "purchases": purchase_rows(bought[:PURCHASES_ON_PAGE]),
         "purchases_older_id": bought[PURCHASES_ON_PAGE - 1].pk if len(bought) > PURCHASES_ON_PAGE else None,
         "purchases_before": purchases_before,
         "card": card,
@@ -149,11 +151,29 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
     }
 
 
+def purchase_rows(bought: Sequence[Purchase]) -> list[PurchaseRow]:
+    """Purchases with their states in words; what went back of all of them is read at once."""
+    back = clawbacks.paid_back(bought)
+    return [_row(purchase, back[purchase.pk]) for purchase in bought]
+
+
 def purchase_row(purchase: Purchase) -> PurchaseRow:
     """A purchase with its state in words."""
+    return purchase_rows([purchase])[0]
+
+
+def _row(purchase: Purchase, back: PaidBack) -> PurchaseRow:
     kind, text = _BADGES[Purchase.State(purchase.state)]
+    if back.lost_cents:
+        kind, text = "bad", "Dispute lost"
+    elif back.disputed_cents:
+        kind, text = "warn", "Disputed"
+    elif back.refunded_cents >= purchase.amount_cents:
+        kind, text = "off", "Refunded"
+    elif back.refunded_cents:
+        kind, text = "info", "Partly refunded"
     failure = purchases.failure_text(purchase) if purchase.state == Purchase.State.FAILED else ""
-    return PurchaseRow(purchase, kind, text, failure)
+    return PurchaseRow(purchase, kind, text, failure, tuple(clawbacks.words(back, purchase)))
 
 
 def card_note(card: PaymentMethod, *, at: datetime) -> CardNote | None:
