@@ -35,6 +35,7 @@ from billing.models import (
     UnpricedUsage,
     UsageDay,
 )
+from billing.payments import problem_reports
 from billing.tests import staff
 from billing.tests.buyer import MODEL, Buyer
 
@@ -82,6 +83,18 @@ def full(buyer: Buyer) -> Buyer:
     buyer.stripe.control.warn_of_fraud(bought.payment_intent_id or "")
     buyer.stripe.control.open_dispute(bought.payment_intent_id or "", amount=100)
     buyer.hear()
+    RefusedAttempt.objects.create(
+        organization=buyer.organization, kind="purchase", actor=buyer.billing, amount_cents=100, code="x", reason="x"
+    )
+    problem_reports.report(
+        organization=buyer.organization,
+        actor=buyer.billing,
+        purchase_id=bought.pk,
+        report_key=uuid4(),
+        category="twice",
+        text="This charge came twice.",
+        at=buyer.now(),
+    )
     StripeEvent.objects.all().delete()
     StripeEvent.objects.create(
         stripe_event_id="evt_1", type="payment_intent.succeeded", payload={"client_secret": "pi_1_secret_abc"}
