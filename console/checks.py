@@ -17,6 +17,17 @@ def runtime_role_owns_nothing(*, databases: Sequence[str] | None = None, **_: An
     return [checks.Error(text, id="console.E001") for alias in databases or [] for text in excess_rights(alias)]
 
 
+@checks.register(deploy=True)
+def receipts_name_the_seller(**_: Any) -> list[checks.CheckMessage]:
+    """console.W020, for `check --deploy`: receipts would not say who sells, for good."""
+    wanted = {"SELLER_NAME": settings.SELLER_NAME, "SELLER_ADDRESS": settings.SELLER_ADDRESS}
+    missing = [name for name, value in wanted.items() if not value]
+    if not missing:
+        return []
+    text = f"{' and '.join(missing)}: not set, so receipts don't say who sells. What is issued can't be changed later."
+    return [checks.Warning(text, hint="See .env.example.", id="console.W020")]
+
+
 def excess_rights(alias: str = "default") -> list[str]:
     """What the current role may do that a runtime role may not; empty is good."""
     with connections[alias].cursor() as cursor:

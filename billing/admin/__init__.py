@@ -16,6 +16,7 @@ from .ledger import (
 from .prices import PricedModelAdmin, PriceVersionAdmin
 from .problem_reports import ProblemReportAdmin, RefusedAttemptAdmin
 from .purchases import AutoReloadConsentAdmin, CardSetupAdmin, PurchaseAdmin, StripeEventAdmin
+from .receipts import CreditNoteAdmin, ReceiptAdmin
 from .refunds import DisputeAdmin, EarlyFraudWarningAdmin, RefundAdmin
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ChargeAdmin",
     "CreditEventAdmin",
     "CreditLotAdmin",
+    "CreditNoteAdmin",
     "DebitAdjustmentAdmin",
     "DisputeAdmin",
     "EarlyFraudWarningAdmin",
@@ -34,6 +36,7 @@ __all__ = [
     "PricedModelAdmin",
     "ProblemReportAdmin",
     "PurchaseAdmin",
+    "ReceiptAdmin",
     "RefundAdmin",
     "RefusedAttemptAdmin",
     "ReversalAdmin",

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 NAMES = (
     "billingaccount", "creditlot", "hold", "charge", "ledgerentry", "purchase", "stripeevent", "cardsetup",
     "autoreloadconsent", "priceversion", "reversal", "debitadjustment", "takeback", "unpricedusage", "creditevent",
-    "usageday",
+    "usageday", "receipt", "creditnote",
 )  # fmt: skip
 CORPUS = (
     "%00", "a%00b", "'", '"', "%", "_", "\\", "١٢", "-1", "1e9", "9" * 40, "🦉", "%ED%A0%80", "%F0", "a" * 5_000,

@@ -44,6 +44,8 @@ def for_production_checks() -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": "whsec_" + "0" * 32,
         "STRIPE_API_BASE": "",
         "STRIPE_JS_URL": "https://js.stripe.com/endive/stripe.js",
+        "SELLER_NAME": "Example Platform Inc.",
+        "SELLER_ADDRESS": "1 Harbor Street|San Francisco, CA 94105|United States",
         "EMAIL_URL": "smtp+tls://user:password@mail.example.com:587",  # pragma: allowlist secret
         "DEFAULT_FROM_EMAIL": "Credit Console <billing@example.com>",
         "DEMO_FOLDER": "",
