@@ -52,7 +52,7 @@ def pdf_of(printed: Printed, *, page_url: str) -> bytes:
     return bytes(sheet.output())
 
 
-class _Sheet(FPDF):  # type: ignore[misc]  # the library brings no types
+class _Sheet(FPDF):
     """An A4 page in the fonts of this product, with the document's number and the page's below."""
 
     def __init__(self, printed: Printed) -> None:

@@ -26,12 +26,13 @@ def test_case_030_a_checkout_session_grants_nothing_whatever_it_says(buyer):
     """No checkout session is ever made here, and no event about one is acted on: only a PaymentIntent that was read."""
     buyer.save_card()
     for number, status in enumerate(("unpaid", "paid", "no_payment_required")):
-        session = {"id": f"cs_{number}", "payment_status": status, "metadata": {"purchase_id": "1"}}
+        session_id = f"cs_{number}"
+        session = {"id": session_id, "payment_status": status, "metadata": {"purchase_id": "1"}}
         for kind in ("completed", "async_payment_succeeded", "async_payment_failed"):
             event = StripeEvent.objects.create(
                 stripe_event_id=f"evt_{number}_{kind}",
                 type=f"checkout.session.{kind}",
-                object_id=session["id"],
+                object_id=session_id,
                 payload={"livemode": False, "data": {"object": session}},
             )
             stripe_events.process(event_id=event.pk, at=buyer.now())

@@ -266,7 +266,7 @@ def test_a_file_names_itself_in_its_own_data(pages, buyer):
     assert reader.metadata.title == "Receipt R-000001"
     assert reader.metadata.author == "Example Platform Inc."
     assert reader.metadata.creation_date == receipt.issued_at.replace(microsecond=0)
-    assert reader.root_object["/Lang"] == "en-US"
+    assert str(reader.root_object["/Lang"]) == "en-US"
 
 
 def test_the_same_document_is_the_same_file_whenever_it_is_made(pages, buyer, monkeypatch):
