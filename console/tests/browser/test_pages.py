@@ -19,12 +19,14 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from pypdf import PdfReader
 
 from accounts.models import Organization, User
 from billing.credits import expiry, ledger, metering, prices
 from billing.models import AutoReload, CreditLot, PaymentMethod, Purchase, Reversal
 from billing.payments import reconciliation
 from billing.tests.buyer import ASKS_ALWAYS, Buyer
+from billing.tests.documents import credited, paid
 from sandbox.stripe.server import StandIn
 
 LOOKS = {
@@ -254,6 +256,35 @@ PAGES = [
     ("usage-empty", without_anything, "usage/"),
     ("terms", without_anything, "/terms/credits/"),
 ]
+
+
+def receipted(buyer: Buyer) -> None:
+    """A purchase that paid debt, with its receipt and a credit note."""
+    buyer.overspend(400)
+    credited(paid(buyer.organization, by=buyer.billing, reference="PO-2026-114"))
+
+
+def test_a_receipt_is_opened_from_its_purchase_and_downloaded_as_a_pdf(site, buyer):
+    receipted(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/"))
+    page.get_by_role("link", name="Receipt R-000001").click()
+    sheet = page.get_by_role("article", name="Receipt")
+    expect(sheet).to_contain_text("R-000001")
+    expect(sheet).to_contain_text("$21.00")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="PDF").click()
+    assert download.value.suggested_filename == "R-000001.pdf"
+    words = " ".join(PdfReader(download.value.path()).pages[0].extract_text().split())
+    for text in ("Receipt R-000001", "Your reference PO-2026-114", "Total paid $25.00", "Left to spend $21.00"):
+        assert text in words
+    for look, path in (("light", "receipts/1/"), ("narrow-dark", "receipts/1/"), ("narrow", "receipts/"),
+                       ("dark", "credit-notes/1/"), ("narrow", "details/")):  # fmt: skip
+        shown = site.page_of(buyer.billing, **LOOKS[look])
+        shown.goto(site.url(f"settings/billing/{path}"))
+        assert overflow(shown) <= 0, (look, path)
+        assert axe_violations(shown) == [], (look, path)
+    assert site.problems == []
 
 
 @pytest.mark.parametrize(("name", "prepare", "path"), PAGES, ids=[page[0] for page in PAGES])
