@@ -518,6 +518,8 @@ def test_corrections_of_an_organization_that_is_not_there_are_refused_and_make_n
     ):
         with pytest.raises(OrganizationUnknown):
             correct()
+    with pytest.raises(OrganizationUnknown), transaction.atomic():
+        ledger.lock(organization_id=customer.id + 1_000)
     assert not ledger.set_reload_line(organization_id=customer.id + 1_000, below_nano=5)
     assert not CreditAccount.objects.exists()
 
