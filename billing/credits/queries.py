@@ -1,6 +1,7 @@
 """What pages and the gate read about credits. Nothing here writes or locks."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any, Final
 
 from django.db import connection
 
+from billing.credits import sql
 from billing.models import TokenClass
 
 DAY_SECONDS: Final = 86_400
@@ -102,6 +104,12 @@ def summaries(*, organization_ids: Sequence[int]) -> dict[int, Summary]:
         return {organization_id: Summary(*rest) for organization_id, *rest in cursor.fetchall()}
 
 
+def burn_order() -> str:
+    """The order in which credit is spent, as ``burn_order.sql`` has it: what burns and what is shown can't differ."""
+    (order,) = re.findall(r"^ *order by (.+)$", sql.read("burn_order"), re.MULTILINE)
+    return str(order)
+
+
 _HELD_BY_LOT = """
   select part.lot_id, sum(part.nano)::bigint as nano
   from billing_hold h, unnest(h.lot_ids, h.lot_amounts_nano) as part(lot_id, nano)
@@ -125,7 +133,7 @@ _LIVE_LOTS = f"""
   left join held on held.lot_id = l.id left join lapsed on lapsed.lot_id = l.id
   where l.effective_at <= %(at)s
     and ((l.is_open and l.expires_at > %(at)s) or held.nano > 0 or (lapsed.nano > 0 and l.expires_at > %(at)s))
-  order by l.expires_at, l.burn_rank, l.effective_at, l.id
+  order by {burn_order()}
   limit %(limit)s
 """
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
-from billing.credits import invariants, ledger, metering
+from billing.credits import invariants, ledger, metering, queries
 from billing.errors import InsideTransaction, InvalidUsage, OrganizationUnknown
 from billing.models import Charge, CreditAccount, CreditEvent, CreditLot, LedgerEntry
 from billing.tests.customer import Customer, units
@@ -287,6 +287,15 @@ def test_case_066_sooner_end_burns_first_then_promotional_then_older_then_id(cus
     assert [lot.id for lot in customer.lots()] == expected
     customer.charge(20 + 10**7 + 5, key="all")
     assert [lot_id for kind, lot_id, _ in customer.entries() if kind == "burn"] == expected
+
+
+def test_case_066_the_order_is_written_once_and_the_index_serves_it(db):
+    assert queries.burn_order() == "expires_at, burn_rank, effective_at, id"
+    assert f"order by {queries.burn_order()}\n" in queries._LIVE_LOTS
+    with connection.cursor() as cursor:
+        cursor.execute("select indexdef from pg_indexes where indexname = 'lot_burn_order'")
+        ((definition,),) = cursor.fetchall()
+    assert f"(organization_id, {queries.burn_order()})" in definition
 
 
 def test_case_066_preview_and_burn_agree_on_random_lots(customer):
