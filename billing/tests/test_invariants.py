@@ -6,6 +6,7 @@ from django.db import connection, transaction
 from accounts.models import Organization
 from billing.credits import invariants, ledger
 from billing.credits.invariants import INVARIANTS, Finding, Head
+from billing.models import CreditLot
 from billing.tests.customer import Customer
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +33,19 @@ def test_for_one_organization_all_is_examined_but_what_is_of_the_whole_database(
     assert {invariant.name for invariant in INVARIANTS} > OF_THE_DATABASE
 
 
+def test_what_is_left_of_a_burning_lot_is_what_its_account_says(customer):
+    customer.give(100)
+    Customer("other").give(100)
+    for key in "ab":
+        customer.charge(10, key=key)
+    assert CreditLot.objects.get(organization_id=customer.id).remaining_nano == 90, (
+        "its row is as old as the first charge"
+    )
+    with connection.cursor() as cursor:
+        verdicts = list(invariants.examine(cursor, at=customer.now(), organization_id=customer.id))
+    assert [verdict.name for verdict in verdicts if not verdict.holds] == []
+
+
 def test_a_query_that_fails_is_a_broken_promise_and_keeps_no_other_from_being_examined(customer, monkeypatch):
     """A column was changed into what the query does not expect, say."""
     failing = INVARIANTS[0]
@@ -56,13 +70,15 @@ def test_a_query_that_fails_is_a_broken_promise_and_keeps_no_other_from_being_ex
 
 
 def test_heads_are_those_of_every_organization_that_has_entries(customer):
+    """From the first number on, which may be the customer's own."""
     first = Organization.objects.filter(pk=1).first() or Organization.objects.create(pk=1, slug="first", name="First")
-    Customer(first.slug).give(5)
-    customer.give(5)
+    for slug in {first.slug, customer.organization.slug}:
+        Customer(slug).give(5)
     Customer("without entries").lock()
     with connection.cursor() as cursor:
         heads = list(invariants.heads(cursor))
-    assert [(head.organization_id, head.seq, len(head.hash)) for head in heads] == [(1, 1, 64), (customer.id, 1, 64)]
+    told = [(head.organization_id, head.seq, len(head.hash)) for head in heads]
+    assert told == [(organization_id, 1, 64) for organization_id in sorted({1, customer.id})]
 
 
 def test_heads_of_which_nothing_is_there_are_all_counted_and_some_of_them_named(customer):
