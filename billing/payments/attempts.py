@@ -67,7 +67,7 @@ def _outcome(purchase: Purchase) -> tuple[str, str, str]:
     if state == Purchase.State.SUCCEEDED:
         return "ok", "Paid", ""
     if state == Purchase.State.FAILED:
-        return "bad", "Declined", purchases.failure_text(purchase)
+        return "bad", "Declined" if purchases.was_declined(purchase) else "Not made", purchases.failure_text(purchase)
     if state == Purchase.State.CANCELED:
         return "off", "Canceled", purchases.failure_text(purchase)
     if state in (Purchase.State.REQUIRES_ACTION, Purchase.State.NEEDS_CUSTOMER):

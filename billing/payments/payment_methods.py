@@ -25,6 +25,7 @@ from billing.terms import CARD_CONSENT
 # So many cards may be refused in one form; then the form ends.
 FAILURES_PER_FORM_MAX = 3
 EXPIRY_TOLD_BEFORE = timedelta(days=30)
+_UPDATED = ("brand", "last4", "exp_month", "exp_year")
 
 logger = logging.getLogger(__name__)
 
@@ -239,13 +240,41 @@ def untidy_organizations(*, limit: int = 20) -> list[Organization]:
 
 def note_updated(*, payment_method_id: str) -> bool:
     """The bank or Stripe renewed a card: take over brand, digits and expiry. Returns whether it is one of ours."""
-    card = PaymentMethod.objects.filter(stripe_payment_method_id=payment_method_id, removed_at__isnull=True).first()
-    if card is None:
+    known = PaymentMethod.objects.filter(stripe_payment_method_id=payment_method_id, removed_at__isnull=True)
+    if not known.exists():
         return False
     facts = stripe_gateway.read_card(payment_method_id=payment_method_id)
-    PaymentMethod.objects.filter(pk=card.pk).update(
-        brand=facts.brand, last4=facts.last4, exp_month=facts.exp_month, exp_year=facts.exp_year
-    )
+    told = {name: getattr(facts, name) for name in _UPDATED}
+    with transaction.atomic():
+        card = known.select_for_update(of=("self",)).select_related("organization").first()
+        if card is None:
+            return True
+        before = {name: getattr(card, name) for name in _UPDATED}
+        if before != told:
+            PaymentMethod.objects.filter(pk=card.pk).update(**told)
+            audit.record(
+                organization=card.organization,
+                actor=None,
+                action="card.updated",
+                target=f"payment_method:{card.pk}",
+                before=before,
+                after=told,
+            )
+    return True
+
+
+def note_customer_deleted(*, customer_id: str, at: datetime) -> bool:
+    """The Customer was deleted at Stripe, which lets go of its card. Returns whether it is one of ours.
+
+    Nobody can save another card before staff have put it right: payments under the former Customer still name it.
+    """
+    customer = StripeCustomer.objects.filter(stripe_customer_id=customer_id).first()
+    if customer is None:
+        return False
+    logger.error("The Stripe customer of organization %s was deleted: it can't pay.", customer.organization_id)
+    card = PaymentMethod.objects.filter(organization_id=customer.organization_id, is_default=True).first()
+    if card is not None:
+        note_detached(payment_method_id=card.stripe_payment_method_id, at=at)
     return True
 
 

@@ -185,6 +185,12 @@ def failure_text(purchase: Purchase) -> str:
     return "The payment could not be made. Nothing was charged. Please try again."
 
 
+def was_declined(purchase: Purchase) -> bool:
+    """Whether a failed purchase was declined by the bank, and did not fail before or beside it."""
+    codes = {"decline_code": purchase.decline_code, "failure_code": purchase.failure_code}
+    return purchase.state == Purchase.State.FAILED and declines.is_the_cards(**codes)
+
+
 # Sending
 
 

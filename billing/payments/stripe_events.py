@@ -4,8 +4,10 @@ An event only says where to look. What it means is read from Stripe again, so or
 matter; an event that was processed twice has done nothing the second time.
 """
 
+import json
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import F
 
@@ -30,6 +32,8 @@ HANDLED_TYPES = [
     "payment_method.automatically_updated",
     "payment_method.detached",
     "payment_method.updated",
+    "customer.updated",
+    "customer.deleted",
     "charge.refunded",
     "refund.created",
     "refund.updated",
@@ -67,13 +71,22 @@ def store(facts: EventFacts, *, at: datetime) -> StripeEvent:
                 type=facts.type[:64],
                 object_id=facts.object_id[:255],
                 api_version=facts.api_version[:32],
-                payload=facts.payload,
+                payload=_without_secrets(facts.payload),
                 received_at=at,
             )
         ],
         ignore_conflicts=True,
     )
     return StripeEvent.objects.get(stripe_event_id=facts.id)
+
+
+def _without_secrets(payload: dict[str, Any]) -> dict[str, Any]:
+    """An event without the client secrets of the intents in it: whoever has one can finish that payment or form."""
+    kept: dict[str, Any] = json.loads(
+        json.dumps(payload),
+        object_hook=lambda fields: {name: value for name, value in fields.items() if name != "client_secret"},
+    )
+    return kept
 
 
 def process(*, event_id: int, at: datetime) -> None:
@@ -134,6 +147,11 @@ def _outcome(event: StripeEvent, *, at: datetime) -> str:
         return _settle_returns(event, at=at)
     if kind == "radar":
         return _note_warning(event, at=at)
+    if event.type == "customer.updated":
+        # Which card is charged is decided by our own row, never by what Stripe has as the default.
+        return "noted: nothing to take over"
+    if event.type == "customer.deleted":
+        return _told(payment_methods.note_customer_deleted(customer_id=event.object_id, at=at))
     if event.type == "payment_method.detached":
         return _told(payment_methods.note_detached(payment_method_id=event.object_id, at=at))
     return _told(payment_methods.note_updated(payment_method_id=event.object_id))

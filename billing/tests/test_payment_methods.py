@@ -9,7 +9,8 @@ from accounts.models import AuditEvent, Membership
 from accounts.permissions import Role
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.models import CardSetup, PaymentMethod, StripeCustomer
-from billing.payments import payment_methods, reconciliation, stripe_gateway
+from billing.payments import payment_methods, reconciliation, stripe_events, stripe_gateway
+from billing.payments.stripe_gateway import EventFacts
 from billing.terms import CARD_CONSENT
 from billing.tests.buyer import ASKS_ALWAYS, MASTERCARD, VISA, Buyer, at_once
 
@@ -273,3 +274,41 @@ def test_the_secret_of_a_form_never_shows_when_it_is_printed(buyer):
     form = begin(buyer)
     assert "_secret_" in form.client_secret
     assert "_secret_" not in repr(form)
+
+
+def test_a_renewed_card_is_audited_once_however_often_it_is_told(buyer):
+    card = buyer.save_card()
+    buyer.stripe.control.update_card(card.stripe_payment_method_id, exp_month=3, exp_year=2037)
+    buyer.hear("payment_method.automatically_updated", times=3)
+    event = AuditEvent.objects.get(organization=buyer.organization, action="card.updated")
+    assert (event.before["exp_year"], event.after["exp_year"]) == (2034, 2037)
+    card.refresh_from_db()
+    assert (card.exp_month, card.exp_year) == (3, 2037)
+
+
+def customer_event(buyer, kind):
+    customer_id = StripeCustomer.objects.get(organization=buyer.organization).stripe_customer_id
+    payload = {"livemode": False, "data": {"object": {"id": customer_id}}}
+    row = stripe_events.store(EventFacts(f"evt_{kind}", kind, customer_id, "", False, payload), at=buyer.now())
+    stripe_events.process(event_id=row.pk, at=buyer.now())
+    row.refresh_from_db()
+    return row.outcome
+
+
+def test_a_customer_that_was_changed_in_the_dashboard_changes_no_card_here(buyer):
+    card = buyer.save_card()
+    assert customer_event(buyer, "customer.updated") == "noted: nothing to take over"
+    assert payment_methods.default_card(organization=buyer.organization) == card
+
+
+def test_a_customer_that_was_deleted_is_charged_no_more(buyer):
+    card = buyer.save_card()
+    buyer.stripe.control.detach_card(card.stripe_payment_method_id)
+    customer_event(buyer, "customer.deleted")
+    assert payment_methods.default_card(organization=buyer.organization) is None
+
+
+def test_an_event_alone_takes_no_card_away_that_stripe_still_has(buyer):
+    card = buyer.save_card()
+    customer_event(buyer, "customer.deleted")
+    assert payment_methods.default_card(organization=buyer.organization) == card

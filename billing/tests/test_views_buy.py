@@ -1,6 +1,7 @@
 """Buying on the page: one rendered form is one purchase, and whatever goes wrong is said at the form."""
 
 import uuid
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -244,3 +245,91 @@ def test_only_the_page_with_the_banks_question_may_load_the_processors_script(pa
     assert origin in pages.get("purchase", purchase_id=purchase.pk).headers["Content-Security-Policy"]
     for name in ("overview", "buy", "auto_reload", "usage"):
         assert origin not in pages.get(name).headers["Content-Security-Policy"], name
+
+
+def test_a_form_that_is_sent_again_later_says_that_nothing_more_was_charged(pages, buyer):
+    buyer.save_card()
+    form = accepted(pages.form("buy"))
+    pages.post("buy", form)
+    Purchase.objects.update(created_at=buyer.now() - timedelta(minutes=5))
+    response = pages.client.post(pages.url("buy"), form, follow=True)
+    assert "This form was sent before: nothing more was charged now." in text_of(response)
+    assert buyer.charged_cents == 2_500
+
+
+def test_a_second_tab_says_what_was_bought_a_moment_ago_and_buys_once_more(pages, buyer):
+    buyer.save_card()
+    first, second = accepted(pages.form("buy")), accepted(pages.form("buy"))
+    pages.post("buy", first)
+    text = text_of(pages.get("buy"))
+    assert "$25.00 was bought a moment ago by Jonas Weber" in text
+    assert "Sending this form is one more purchase." in text
+    pages.post("buy", second)
+    assert (len(buyer.purchases), buyer.charged_cents) == (2, 5_000)
+
+
+@pytest.mark.parametrize(
+    ("owed_cents", "words"),
+    [
+        (1_000, "$25.00 of credit bought: $10.00 paid off debt, $15.00 is left to spend."),
+        (2_500, "$25.00 of credit bought. All of it paid off debt; nothing of it is left to spend."),
+        (4_000, "$25.00 of credit bought. All of it paid off debt; nothing of it is left to spend."),
+    ],
+)
+def test_with_debt_it_is_said_before_and_after_what_is_left_to_spend(pages, buyer, owed_cents, words):
+    buyer.save_card()
+    buyer.overspend(owed_cents)
+    before = text_of(pages.get("buy"))
+    assert "is paid first." in before
+    assert f"${max(2_500 - owed_cents, 0) // 100}.00 of $25.00" in before
+    response = pages.client.post(pages.url("buy"), accepted(pages.form("buy")), follow=True)
+    assert words in text_of(response)
+    assert "spendable now" not in text_of(response)
+    assert buyer.available_cents == 2_500 - owed_cents
+    (purchase,) = buyer.purchases
+    afterwards = text_of(pages.get("purchase", purchase_id=purchase.pk))
+    paid_cents = min(owed_cents, 2_500)
+    assert f"${paid_cents // 100}.00 paid off what was owed." in afterwards
+    assert ("still owed" in afterwards) == (owed_cents > 2_500)
+
+
+def test_a_lost_answer_is_not_called_seconds_after_minutes(pages, buyer):
+    buyer.save_card()
+    buyer.stripe.control.add_fault("cut_after", method="POST", path="/v1/payment_intents", times=3)
+    pages.post("buy", accepted(pages.form("buy")))
+    (purchase,) = buyer.purchases
+    assert "This usually takes seconds" in text_of(pages.get("purchase", purchase_id=purchase.pk))
+    Purchase.objects.update(created_at=buyer.now() - timedelta(minutes=5))
+    text = text_of(pages.get("purchase", purchase_id=purchase.pk))
+    assert "Whether the card was charged is not known yet; it is charged at most once." in text
+    assert "This usually takes seconds" not in text
+
+
+def test_a_payment_that_the_bank_is_still_deciding_has_words_of_its_own_and_ends_by_itself(pages, buyer):
+    buyer.save_card()
+    buyer.stripe.control.hold_payments()
+    response = pages.client.post(pages.url("buy"), accepted(pages.form("buy")), follow=True)
+    assert "The payment reached the bank, which has not said yet whether it pays." in text_of(response)
+    (purchase,) = buyer.purchases
+    assert (purchase.state, buyer.available_cents) == ("processing", 0)
+    buyer.stripe.control.settle_processing(purchase.payment_intent_id, succeeds=True)
+    buyer.hear("payment_intent.succeeded")
+    assert "$25.00 of credit bought" in text_of(pages.get("purchase", purchase_id=purchase.pk))
+    assert buyer.available_cents == 2_500
+
+
+def test_what_failed_before_the_bank_is_not_called_declined(pages, buyer):
+    buyer.save_card()
+    purchase = buyer.buy()
+    Purchase.objects.filter(pk=purchase.pk).update(state="failed", failure_code="never_received")
+    text = text_of(pages.get("purchase", purchase_id=purchase.pk))
+    assert "Purchase not made" in text
+    assert "Purchase declined" not in text
+
+
+def test_a_purchase_says_that_a_problem_with_it_is_reported(pages, buyer):
+    buyer.save_card()
+    purchase = buyer.buy()
+    assert "is reported and open" not in text_of(pages.get("purchase", purchase_id=purchase.pk))
+    pages.post("problem", {"report_key": str(uuid.uuid4()), "category": "other", "text": "?"}, purchase_id=purchase.pk)
+    assert "A problem with this charge is reported and open." in text_of(pages.get("purchase", purchase_id=purchase.pk))

@@ -13,13 +13,15 @@ from accounts.models import Organization
 from accounts.permissions import Permission
 from billing.errors import Refused
 from billing.forms import SUGGESTED_CENTS, BuyForm, add_refusal
-from billing.models import BillingDetails, Purchase
-from billing.money import dollars_text, nano_from_cents
+from billing.models import BillingDetails, Purchase, Receipt
+from billing.money import credit_text, dollars_text, nano_from_cents
 from billing.payments import purchases
 from billing.terms import CREDIT_TERMS
 from billing.views.overview import anniversary_of, overview_context
 
 JUST_NOW = timedelta(minutes=10)
+# Longer than the clicks of one impatience: what comes later is a page that was gone back to.
+SENT_AGAIN_AFTER = timedelta(seconds=30)
 
 
 @requires(Permission.CREDITS_BUY)
@@ -34,6 +36,7 @@ def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
             form.renew()
         return _page(request, organization, form, status=422)
     amount_cents: int = form.cleaned_data["amount_cents"]
+    at = timezone.now()
     try:
         purchase = purchases.buy(
             organization=organization,
@@ -42,7 +45,7 @@ def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
             attempt_key=form.cleaned_data["attempt_key"],
             terms_version=form.cleaned_data["terms_version"],
             reference=form.cleaned_data["reference"],
-            at=timezone.now(),
+            at=at,
         )
     except Refused as refusal:
         if refusal.code != "conflict":
@@ -55,15 +58,32 @@ def buy(request: MemberRequest, organization: Organization) -> HttpResponse:
     if purchase.state in (Purchase.State.FAILED, Purchase.State.CANCELED):
         text = purchases.failure_text(purchase) or "This purchase was canceled. Nothing was charged."
         return _again(request, organization, form, Refused(text), status=402)
+    if at - purchase.created_at > SENT_AGAIN_AFTER and purchase.state == Purchase.State.SUCCEEDED:
+        # Back and "Buy" again, or a tab that was restored: the same form is the same purchase.
+        messages.info(request, f"{_paid(purchase)} This form was sent before: nothing more was charged now.")
+        return redirect("billing:overview", slug=organization.slug)
     return answer_to(request, organization, purchase)
 
 
 def answer_to(request: MemberRequest, organization: Organization, purchase: Purchase) -> HttpResponse:
     """Lead on from a purchase: to the balance when it is paid, else to the page that says how it stands."""
     if purchase.state == Purchase.State.SUCCEEDED:
-        messages.success(request, f"{dollars_text(purchase.amount_cents)} of credit bought, spendable now.")
+        messages.success(request, _paid(purchase))
         return redirect("billing:overview", slug=organization.slug)
     return redirect("billing:purchase", slug=organization.slug, purchase_id=purchase.pk)
+
+
+def _paid(purchase: Purchase) -> str:
+    """What was bought, and what of it has paid debt and can't be spent."""
+    bought = dollars_text(purchase.amount_cents)
+    receipt = Receipt.objects.filter(purchase=purchase).first()
+    if receipt is None or not receipt.debt_paid_nano:
+        return f"{bought} of credit bought, spendable now."
+    left_nano = purchase.credit_nano - receipt.debt_paid_nano
+    owed = credit_text(receipt.debt_paid_nano, is_owed=True)
+    if left_nano <= 0:
+        return f"{bought} of credit bought. All of it paid off debt; nothing of it is left to spend."
+    return f"{bought} of credit bought: {owed} paid off debt, {credit_text(left_nano)} is left to spend."
 
 
 def _again(

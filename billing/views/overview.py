@@ -173,6 +173,8 @@ def _row(purchase: Purchase, back: PaidBack) -> PurchaseRow:
     elif back.refunded_cents:
         kind, text = "info", "Partly refunded"
     failure = purchases.failure_text(purchase) if purchase.state == Purchase.State.FAILED else ""
+    if failure and not purchases.was_declined(purchase):
+        text = "Not made"
     return PurchaseRow(purchase, kind, text, failure, tuple(clawbacks.words(back, purchase)))
 
 

@@ -4,6 +4,8 @@ Reading the page changes nothing. It loads itself again until a webhook, the swe
 purchase.
 """
 
+from datetime import timedelta
+
 from django.contrib import messages
 from django.http import Http404, JsonResponse
 from django.http.response import HttpResponseBase
@@ -15,13 +17,16 @@ from accounts.access import MemberRequest, requires
 from accounts.models import Organization
 from accounts.permissions import Permission
 from billing.errors import BillingError, PaymentProcessorUnavailable
-from billing.models import Purchase
-from billing.payments import purchases
+from billing.models import ProblemReport, Purchase
+from billing.payments import problem_reports, purchases
 from billing.views.buy import answer_to
 from billing.views.overview import overview_context, purchase_row
 from billing.views.processor_page import render_with_processor
 
 PROCESSOR_AWAY = "The payment processor could not be reached. Nothing has changed; please try again in a moment."
+
+# Payments by card end within seconds. After this it is said that something is out of the ordinary.
+SLOW_AFTER = timedelta(minutes=2)
 
 
 @requires(Permission.CREDITS_BUY)
@@ -77,6 +82,8 @@ def _page(request: MemberRequest, organization: Organization, found: Purchase) -
         receipt=getattr(found, "receipt", None),
         needs_customer=needs_customer,
         is_waiting=found.state in (Purchase.State.CREATED, Purchase.State.PROCESSING),
+        is_slow=context["summary"].counted_at - found.created_at > SLOW_AFTER,
+        is_reported=any(report.state == ProblemReport.State.OPEN for report in problem_reports.of_purchase(found)),
     )
     if needs_customer:
         return render_with_processor(request, "billing/purchase.html", context)

@@ -23,9 +23,10 @@ from pypdf import PdfReader
 
 from accounts.models import Organization, User
 from billing.credits import expiry, ledger, metering, prices
+from billing.errors import Refused
 from billing.models import AutoReload, CreditLot, PaymentMethod, Purchase, Reversal
-from billing.payments import reconciliation
-from billing.tests.buyer import ASKS_ALWAYS, Buyer
+from billing.payments import payment_methods, problem_reports, reconciliation
+from billing.tests.buyer import ASKS_ALWAYS, DECLINES_WHEN_CHARGED, Buyer
 from billing.tests.documents import credited, paid
 from sandbox.stripe.server import StandIn
 
@@ -103,8 +104,13 @@ def site(browser: Browser, live_server: Any, buyer: Buyer) -> Iterator[Site]:
 
 
 def overflow(page: Page) -> int:
-    """How many pixels the page is wider than its window."""
-    width: int = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    """How many pixels the page is wider than its window, or what stands in a dialog than the dialog."""
+    width: int = page.evaluate(
+        """Math.max(
+          document.documentElement.scrollWidth - window.innerWidth,
+          ...[...document.querySelectorAll("[role=dialog]")].map((dialog) => dialog.scrollWidth - dialog.clientWidth),
+        )"""
+    )
     return width
 
 
@@ -235,6 +241,41 @@ def with_every_entry(buyer: Buyer) -> None:
     buyer.buy(5_000)
 
 
+def bought_with_debt(buyer: Buyer) -> None:
+    """A purchase that paid a debt, with a report of a problem; debt is there again."""
+    buyer.save_card()
+    buyer.overspend(1_234)
+    purchase = buyer.buy()
+    problem_reports.report(
+        organization=buyer.organization,
+        actor=buyer.billing,
+        purchase_id=purchase.pk,
+        report_key=uuid4(),
+        category="amount",
+        text="The amount is not the one that I chose.",
+        at=buyer.now(),
+    )
+    buyer.overspend(4_000)
+
+
+def declined(buyer: Buyer) -> None:
+    """Attempts of every kind, the last one declined."""
+    buyer.save_card()
+    buyer.buy()
+    form = payment_methods.begin_setup(organization=buyer.organization, actor=buyer.billing)
+    buyer.type_card(form, "4000000000009995")
+    with pytest.raises(Refused):
+        buyer.finish_card(form)
+    buyer.save_card(ASKS_ALWAYS)
+    buyer.buy()
+    buyer.save_card(DECLINES_WHEN_CHARGED)
+    buyer.buy()
+    with pytest.raises(Refused):
+        for _ in range(9):
+            payment_methods.begin_setup(organization=buyer.organization, actor=buyer.billing)
+    assert buyer.buy().state == "failed"
+
+
 PAGES = [
     ("billing", well_used, "settings/billing/"),
     ("billing-empty", without_anything, "settings/billing/"),
@@ -247,6 +288,12 @@ PAGES = [
     ("auto-reload", with_a_card, "settings/billing/auto-reload/"),
     ("confirm", asked_by_the_bank, "settings/billing/purchases/{purchase}/"),
     ("waiting", unanswered, "settings/billing/purchases/{purchase}/"),
+    ("purchase-paid", bought_with_debt, "settings/billing/purchases/{purchase}/"),
+    ("purchase-declined", declined, "settings/billing/purchases/{purchase}/"),
+    ("buy-again", bought_with_debt, "settings/billing/buy/"),
+    ("problem", bought_with_debt, "settings/billing/purchases/{purchase}/problem/"),
+    ("attempts", declined, "settings/billing/card/attempts/"),
+    ("card-remove", paused, "settings/billing/card/remove/"),
     ("statement", well_used, "settings/billing/statement/"),
     ("statement-entries", well_used, "settings/billing/statement/?show=entries"),
     ("statement-everything", with_every_entry, "settings/billing/statement/?at=2020-01-01T10:00"),
@@ -516,3 +563,89 @@ def test_a_month_of_the_statement_is_read_and_saved_without_javascript(site, buy
     with page.expect_download() as download:
         page.get_by_role("link", name="as CSV").click()
     assert download.value.suggested_filename.endswith(".csv")
+
+
+def type_card(page: Page, number: str) -> None:
+    page.get_by_role("textbox", name="Card number").fill(number)
+    page.get_by_role("textbox", name=re.compile("^Expir")).fill("12 / 34")
+    page.get_by_role("textbox", name=re.compile("CVC")).fill("123")
+    page.get_by_role("button", name="Update", exact=True).click()
+
+
+def test_a_card_that_asks_the_bank_is_saved_after_the_answer_in_the_dialog(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/card/"))
+    type_card(page, ASKS_ALWAYS)
+    page.get_by_role("button", name="Complete authentication").click()
+    expect(page.get_by_text("Visa ending in 3184 is now your payment method.")).to_be_visible()
+    assert PaymentMethod.objects.get(is_default=True).last4 == "3184"
+
+
+def test_a_card_that_the_bank_does_not_confirm_is_not_saved_and_another_can_follow(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/card/"))
+    type_card(page, ASKS_ALWAYS)
+    page.get_by_role("button", name="Fail authentication").click()
+    expect(page.get_by_role("alert")).to_contain_text("The bank declined this card: the bank could not confirm that it")
+    assert not PaymentMethod.objects.exists()
+    type_card(page, "4242424242424242")
+    expect(page.get_by_text("Visa ending in 4242 is now your payment method.")).to_be_visible()
+
+
+def test_a_bank_that_is_not_convinced_fails_the_purchase_and_nothing_is_charged_then_or_later(site, buyer):
+    asked_by_the_bank(buyer)
+    (purchase,) = buyer.purchases
+    page = site.page_of(buyer.billing)
+    page.goto(site.url(f"settings/billing/purchases/{purchase.pk}/"))
+    page.get_by_role("button", name="Confirm $25.00").click()
+    page.get_by_role("button", name="Fail authentication").click()
+    expect(page.get_by_role("heading", name="Purchase declined")).to_be_visible()
+    expect(page.get_by_text("Your bank could not confirm that it is you. Nothing was charged.").first).to_be_visible()
+    page.go_back()
+    page.reload()
+    expect(page.get_by_role("heading", name="Purchase declined")).to_be_visible()
+    purchase.refresh_from_db()
+    assert (purchase.state, buyer.charged_cents, buyer.available_cents) == ("failed", 0, 0)
+
+
+def test_the_banks_question_survives_a_reload_the_back_button_and_a_closed_tab(site, buyer):
+    buyer.save_card(ASKS_ALWAYS)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/buy/"))
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Buy $25.00").click()
+    ask, complete = (page.get_by_role("button", name=name) for name in ("Confirm $25.00", "Complete authentication"))
+    ask.click()
+    expect(complete).to_be_visible()
+    page.reload()
+    ask.click()
+    expect(complete).to_be_visible()
+    address = page.url
+    page.goto(site.url("usage/"))
+    page.go_back()
+    expect(ask).to_be_visible()
+    tab = page.context.new_page()
+    page.close()
+    tab.goto(site.url("settings/billing/"))
+    tab.get_by_role("link", name="Confirm with your bank").first.click()
+    expect(tab).to_have_url(address)
+    tab.get_by_role("button", name="Confirm $25.00").click()
+    tab.get_by_role("button", name="Complete authentication").click()
+    expect(tab.get_by_text("$25.00 of credit bought, spendable now.")).to_be_visible()
+    # Back to the question after it was answered: the page says how it ended.
+    tab.goto(address)
+    expect(tab.get_by_role("heading", name="$25.00 of credit bought")).to_be_visible()
+    assert (buyer.charged_cents, buyer.available_cents, len(buyer.purchases)) == (2_500, 2_500, 1)
+
+
+def test_going_back_to_the_form_after_success_charges_once_for_each_form(site, buyer):
+    with_a_card(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/buy/"))
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Buy $25.00").click()
+    expect(page.get_by_text("$25.00 of credit bought, spendable now.")).to_be_visible()
+    page.go_back()
+    page.reload()
+    expect(page.get_by_text("$25.00 was bought a moment ago")).to_be_visible()
+    assert buyer.charged_cents == 2_500
