@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F
 from django.http import HttpRequest
 
 from accounts import audit
@@ -166,7 +167,8 @@ def look(*, refund_id: int, at: datetime) -> Refund:
 def due(*, at: datetime, first_look_after: timedelta, limit: int) -> list[int]:
     """Refunds whose outcome is open, the longest unseen first."""
     rows = Refund.objects.filter(state__in=Refund.OPEN_STATES, created_at__lte=at - first_look_after)
-    return list(rows.order_by("checked_at", "created_at").values_list("pk", flat=True)[:limit])
+    unseen_first = F("checked_at").asc(nulls_first=True)
+    return list(rows.order_by(unseen_first, "created_at").values_list("pk", flat=True)[:limit])
 
 
 def _check(purchase: Purchase, amount_cents: int) -> None:

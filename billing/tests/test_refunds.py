@@ -280,6 +280,16 @@ def test_a_lost_reply_leaves_the_refund_open_and_the_sweep_ends_it_once(buyer, b
     assert buyer.movements == [("grant", 2_500), ("take_back", -1_000)]
 
 
+def test_a_refund_that_nobody_has_looked_at_is_due_before_those_that_wait_for_long(buyer, bought):
+    """Banks may take days; refunds that wait for them must not keep the sweep from a lost reply."""
+    buyer.stripe.control.add_fault("cut_before", method="POST", path=REFUNDS, times=6)
+    waits, is_new = buyer.refund(bought, 100), buyer.refund(bought, 200)
+    Refund.objects.filter(pk=waits.pk).update(checked_at=buyer.now())
+    later = buyer.now() + timedelta(minutes=5)
+    assert refunds.due(at=later, first_look_after=timedelta(0), limit=1) == [is_new.pk]
+    assert refunds.due(at=later, first_look_after=timedelta(0), limit=5) == [is_new.pk, waits.pk]
+
+
 def test_a_webhook_before_the_reply_books_the_refund_once(buyer, bought):
     buyer.stripe.control.add_fault("cut_after", method="POST", path=REFUNDS, times=3)
     refund = buyer.refund(bought, 1_000)
