@@ -150,7 +150,7 @@ class EndedLot:
     """A lot that is used up or past its end. ``expired_nano`` is what went unused.
 
     ``returned_nano`` of that came back to it only after its end: held credit that was not needed, or a charge that was
-    given back.
+    given back. ``taken_back_nano`` was taken back for a refund or a disputed payment, and nothing has undone that.
     """
 
     id: int
@@ -162,6 +162,7 @@ class EndedLot:
     expires_at: datetime
     purchase_id: int | None
     returned_nano: int
+    taken_back_nano: int
 
 
 _ENDED_LOTS = """
@@ -177,13 +178,17 @@ _ENDED_LOTS = """
     ((case when l.expires_at <= %(at)s then l.remaining_nano + coalesce(r.lapsed_nano, 0) else 0 end)
       + booked.expired_nano)::bigint,
     l.effective_at, l.expires_at, l.purchase_id,
-    (case when l.expires_at <= %(at)s then coalesce(r.lapsed_nano, 0) else 0 end + booked.returned_nano)::bigint
+    (case when l.expires_at <= %(at)s then coalesce(r.lapsed_nano, 0) else 0 end + booked.returned_nano)::bigint,
+    booked.taken_back_nano::bigint
   from credits_lots(%(organization_id)s) l left join reserved r on r.lot_id = l.id
   cross join lateral (
-    select coalesce(-sum(e.amount_nano), 0) as expired_nano,
-      coalesce(-sum(e.amount_nano) filter (where e.kind = 'return_expired'), 0) as returned_nano
-    from billing_ledgerentry e
-    where e.organization_id = %(organization_id)s and e.lot_id = l.id and e.kind in ('expiry', 'return_expired')
+    select coalesce(-sum(e.amount_nano) filter (where e.kind in ('expiry', 'return_expired')), 0) as expired_nano,
+      coalesce(-sum(e.amount_nano) filter (where e.kind = 'return_expired'), 0) as returned_nano,
+      coalesce(-sum(e.amount_nano) filter (where 'take_back' in (e.kind, undone.kind)), 0) as taken_back_nano
+    from billing_ledgerentry e left join billing_ledgerentry undone
+      on undone.organization_id = e.organization_id and undone.seq = e.reverses_seq
+    where e.organization_id = %(organization_id)s and e.lot_id = l.id
+      and e.kind in ('expiry', 'return_expired', 'take_back', 'reversal')
   ) booked
   where coalesce(r.held_nano, 0) = 0
     and (l.expires_at <= %(at)s or (not l.is_open and coalesce(r.lapsed_nano, 0) = 0))

@@ -78,7 +78,10 @@ def _outcome(purchase: Purchase) -> tuple[str, str, str]:
 def _form(form: CardSetup, *, at: datetime) -> Attempt:
     kind, outcome, words, reached = "info", "Open", "The card form is open.", None
     if form.state == CardSetup.State.SUCCEEDED:
-        kind, outcome, words, reached = "ok", "Saved", "", True
+        others = (
+            f"Before it, {form.failures} other card{'s were' if form.failures > 1 else ' was'} declined in this form."
+        )
+        kind, outcome, words, reached = "ok", "Saved", others if form.failures else "", True
     elif form.failure_code:
         words = declines.card_refused(decline_code=form.decline_code, failure_code=form.failure_code)
         if form.failures > 1:

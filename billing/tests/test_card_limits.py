@@ -135,6 +135,16 @@ def test_a_declined_card_is_told_in_the_words_of_the_one_table(buyer, number, wo
     assert (attempt.outcome, attempt.words, attempt.reached_bank) == ("Declined", told, True)
 
 
+def test_a_card_that_was_saved_after_others_were_declined_tells_of_them(buyer):
+    form = payment_methods.begin_setup(organization=buyer.organization, actor=buyer.billing)
+    buyer.type_card(form, GENERIC_DECLINE)
+    tell_of_failure(buyer, form, 1)
+    buyer.type_card(form, VISA)
+    buyer.finish_card(form)
+    (attempt,) = attempts.last(organization=buyer.organization, at=buyer.now())
+    assert (attempt.outcome, attempt.words) == ("Saved", "Before it, 1 other card was declined in this form.")
+
+
 def test_declined_charges_count_by_person_and_the_refused_one_is_kept(buyer, settings):
     settings.CARD_ATTEMPTS_PER_HOUR = 2
     buyer.save_card(DECLINES_WHEN_CHARGED)

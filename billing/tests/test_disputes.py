@@ -225,3 +225,20 @@ def test_the_billing_page_says_what_went_back_of_each_purchase(buyer, bought, cl
     page = client.get(f"/o/{buyer.organization.slug}/settings/billing/", follow=True).content.decode()
     for words in ("Partly refunded, $10.00", "Disputed, $30.00", "Dispute lost, $40.00", ">Refunded<"):
         assert words in page, words
+
+
+def test_the_billing_page_does_not_call_credit_used_up_that_was_taken_back(buyer, bought, client):
+    disputed = buyer.stripe.control.open_dispute(bought.payment_intent_id)
+    buyer.hear()
+    client.force_login(buyer.billing)
+    address = f"/o/{buyer.organization.slug}/settings/billing/"
+    page = client.get(address).content.decode()
+    assert "of credit was taken back, because its payment was refunded or disputed. Auto-reload is off." in page
+    assert "Taken back" in page
+    assert "Used up<" not in page
+    buyer.stripe.control.change_dispute(disputed, status="won")
+    buyer.hear()
+    buyer.spend(2_500)
+    page = client.get(address).content.decode()
+    assert "The credits are used up, and auto-reload is off." in page
+    assert "Taken back" not in page

@@ -127,6 +127,7 @@ def overview_context(request: MemberRequest, organization: Organization) -> dict
         "purchase_maximum_cents": settings.PURCHASE_MAXIMUM_CENTS,
         "is_started": is_started,
         "is_stopped": is_stopped,
+        "taken_back_lot": ended[0] if is_stopped and ended and ended[0].taken_back_nano else None,
         "expired_lot": _what_expired_last(ended, at) if is_stopped else None,
         "fixers": people.holders_of(organization=organization, permission=Permission.CREDITS_BUY)[:FIXERS_NAMED]
         if is_stopped
