@@ -18,6 +18,7 @@ from billing.models import (
     Charge,
     CreditEvent,
     CreditLot,
+    CreditNote,
     DebitAdjustment,
     Dispute,
     EarlyFraudWarning,
@@ -27,6 +28,7 @@ from billing.models import (
     PriceVersion,
     ProblemReport,
     Purchase,
+    Receipt,
     Refund,
     RefusedAttempt,
     Reversal,
@@ -43,7 +45,8 @@ pytestmark = pytest.mark.django_db
 
 HISTORY = (
     CreditLot, Hold, Charge, LedgerEntry, Purchase, StripeEvent, CardSetup, AutoReloadConsent, PriceVersion, Reversal,
-    DebitAdjustment, TakeBack, UnpricedUsage, CreditEvent, UsageDay, Refund, Dispute, EarlyFraudWarning,
+    DebitAdjustment, TakeBack, UnpricedUsage, CreditEvent, UsageDay, Refund, Dispute, EarlyFraudWarning, Receipt,
+    CreditNote,
 )  # fmt: skip
 MODELS = (*HISTORY, BillingAccount, PricedModel, ProblemReport, RefusedAttempt)
 
