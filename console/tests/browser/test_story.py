@@ -223,14 +223,14 @@ def update_card(page: Page, demo: Demo) -> None:
     expect(page.get_by_text("Visa ending in 4242").first).to_be_visible(timeout=20_000)
 
 
-def buy(page: Page, demo: Demo, dollars: str) -> None:
+def buy(page: Page, demo: Demo, dollars: str, *, told: str = "spendable now") -> None:
     open_billing(page, demo)
     page.get_by_role("link", name="Buy credits").first.click()
     dialog = page.get_by_role("dialog", name="Buy credits")
     dialog.get_by_label("Other amount").fill(dollars)
     dialog.get_by_role("checkbox").check()
     dialog.get_by_role("button", name=re.compile("Buy")).click()
-    expect(page.get_by_text(f"${dollars}.00 of credit bought, spendable now.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(re.compile(rf"\${dollars}\.00 of credit bought.*{told}"))).to_be_visible(timeout=20_000)
 
 
 def set_auto_reload(page: Page, demo: Demo, *, is_on: bool) -> None:
@@ -344,8 +344,8 @@ def test_an_organization_buys_uses_reloads_runs_out_and_buys_again(page: Page, d
     expect(stopped.get_by_role("link", name="Buy credits")).to_be_visible()
     assert len(demo.reloads()) == 1
 
-    # Buying again pays what is owed, and the very next request is served.
-    buy(page, demo, "25")
+    # Buying again pays what is owed and says so, and the very next request is served.
+    buy(page, demo, "25", told="paid off debt")
     status, held = demo.authorize()
     assert status in (200, 201), held
     demo.call_gate("void", {"organization": ORGANIZATION, "hold_id": held["hold_id"]})
