@@ -19,7 +19,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, URLResolver
 
-from accounts import audit, queries
+from accounts import audit, queries, reauthentication
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Permission, roles_with
 
@@ -40,10 +40,14 @@ class Audience(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """The declaration of one route. ``permission`` narrows MEMBER; ``reason`` tells why PUBLIC is right."""
+    """The declaration of one route. ``permission`` narrows MEMBER; ``reason`` tells why PUBLIC is right.
+
+    ``is_recent``: a change through it needs a sign-in that is minutes old (accounts.reauthentication).
+    """
 
     audience: Audience
     permission: Permission | None = None
+    is_recent: bool = False
     reason: str = ""
 
 
@@ -57,12 +61,13 @@ class MemberRequest(HttpRequest):
 MemberView = Callable[Concatenate[MemberRequest, Organization, P], HttpResponseBase]
 
 
-def requires(permission: Permission) -> Callable[[MemberView[P]], View]:
+def requires(permission: Permission, *, is_recent: bool = False) -> Callable[[MemberView[P]], View]:
     """Let in members whose role holds ``permission``; the view is called with ``(request, organization, **kwargs)``.
 
-    Consumes the URL's ``slug``. Sets ``request.membership``.
+    Consumes the URL's ``slug``. Sets ``request.membership``. With ``is_recent``, a form is taken only shortly after the
+    person has proved who they are; otherwise they prove it again, and the form goes on by itself.
     """
-    return _member_view(Access(audience=Audience.MEMBER, permission=permission))
+    return _member_view(Access(audience=Audience.MEMBER, permission=permission, is_recent=is_recent))
 
 
 def any_member(view: MemberView[P]) -> View:
@@ -70,10 +75,27 @@ def any_member(view: MemberView[P]) -> View:
     return _member_view(Access(audience=Audience.MEMBER))(view)
 
 
+def any_recent_member(view: MemberView[P]) -> View:
+    """As ``any_member``, with a form taken only shortly after the person has proved who they are."""
+    return _member_view(Access(audience=Audience.MEMBER, is_recent=True))(view)
+
+
 def signed_in(view: AnyView) -> AnyView:
     """Let in everyone who is signed in, LoginRequiredMiddleware sees to it; for pages of no organization."""
     view.access = Access(audience=Audience.SIGNED_IN)  # type: ignore[attr-defined]
     return view
+
+
+def signed_in_recently(view: View) -> View:
+    """As ``signed_in``, with a form taken only shortly after the person has proved who they are."""
+
+    @wraps(view)
+    def checked(request: HttpRequest, /, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        reauthentication.require_recent(request)
+        return view(request, *args, **kwargs)
+
+    checked.access = Access(audience=Audience.SIGNED_IN, is_recent=True)  # type: ignore[attr-defined]
+    return checked
 
 
 def public(reason: str) -> Callable[[AnyView], AnyView]:
@@ -97,6 +119,8 @@ def _member_view(access: Access) -> Callable[[MemberView[P]], View]:
             member_request.membership = membership
             if access.permission is not None and not membership.may(access.permission):
                 return refusal(member_request, access.permission)
+            if access.is_recent:
+                reauthentication.require_recent(request)
             return view(member_request, membership.organization, **kwargs)  # type: ignore[call-arg]
 
         checked.access = access  # type: ignore[attr-defined]

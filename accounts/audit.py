@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from accounts.models import AuditEvent, AuditOrigin, Organization, User
+from accounts.models import AuditEvent, AuditOrigin, Membership, Organization, User
 
 if TYPE_CHECKING:
     from allauth.account.models import EmailAddress
 
 USER_AGENT_LENGTH = 400
+STAFF_ROLE = "staff"
 
 
 def record(
@@ -34,15 +35,18 @@ def record(
     """Add one event to history, in the caller's transaction.
 
     ``action`` is a subject and a past verb (``membership.added``), ``target`` a kind and an id (``membership:12``).
-    ``actor`` is None for what the system did by itself. With ``request``, its origin is kept beside the event.
+    ``actor`` is None for what the system did by itself. With ``request``, its origin is kept beside the event, and its
+    reference in it. The actor's role at this moment is noted, because it may be another one tomorrow.
     """
     event = AuditEvent.objects.create(
         organization=organization,
         actor=actor,
+        role=role_of(actor=actor, organization=organization, request=request),
         action=action,
         target=target,
         before=dict(before) if before is not None else None,
         after=dict(after) if after is not None else None,
+        request_id=getattr(request, "request_id", ""),
     )
     if request is not None:
         AuditOrigin.objects.create(
@@ -51,6 +55,19 @@ def record(
             user_agent=request.headers.get("User-Agent", "").replace("\x00", "")[:USER_AGENT_LENGTH],
         )
     return event
+
+
+def role_of(*, actor: User | None, organization: Organization | None, request: HttpRequest | None) -> str:
+    """As what the actor acts: the role in the organization, ``staff``, or nothing where neither is so."""
+    if actor is None:
+        return ""
+    if organization is None:
+        return STAFF_ROLE if actor.is_staff else ""
+    known = getattr(request, "membership", None)
+    if known is not None and (known.user_id, known.organization_id) == (actor.pk, organization.pk):
+        return str(known.role)
+    role = Membership.objects.filter(user=actor, organization=organization).values_list("role", flat=True).first()
+    return role or (STAFF_ROLE if actor.is_staff else "")
 
 
 def client_address(request: HttpRequest) -> str | None:

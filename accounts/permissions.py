@@ -35,6 +35,10 @@ class Permission(StrEnum):
     USAGE_VIEW = "usage.view"
     MEMBERS_MANAGE = "members.manage"
     KEYS_MANAGE = "keys.manage"
+    USAGE_STOP = "usage.stop"
+    ORGANIZATION_EDIT = "organization.edit"
+    ORGANIZATION_CLOSE = "organization.close"
+    AUDIT_LOG_VIEW = "audit_log.view"
     TRACES_VIEW = "traces.view"
     FILES_DOWNLOAD = "files.download"
     WORKBENCH_USE = "workbench.use"
@@ -57,6 +61,10 @@ PERMISSION_LABELS: Final[Mapping[Permission, str]] = MappingProxyType(
         Permission.USAGE_VIEW: "see usage and cost",
         Permission.MEMBERS_MANAGE: "manage members and roles",
         Permission.KEYS_MANAGE: "manage API keys",
+        Permission.USAGE_STOP: "stop all usage",
+        Permission.ORGANIZATION_EDIT: "change the organization's settings",
+        Permission.ORGANIZATION_CLOSE: "close the organization",
+        Permission.AUDIT_LOG_VIEW: "read the audit log",
         Permission.TRACES_VIEW: "see session traces",
         Permission.FILES_DOWNLOAD: "download files",
         Permission.WORKBENCH_USE: "use the Workbench",

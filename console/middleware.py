@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 from collections.abc import Callable
 
 from django.http import HttpRequest
@@ -22,6 +23,23 @@ def browser_policy(
         user = getattr(request, "user", None)
         if user is not None and user.is_authenticated:
             response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    return handle
+
+
+def request_id(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Give each request a reference that its answer, its audit events and its log lines share.
+
+    Always our own: a reference that a client chooses could be made to point to somebody else's request.
+    """
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        request.request_id = f"req_{secrets.token_hex(8)}"  # type: ignore[attr-defined]
+        response = get_response(request)
+        response.headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
         return response
 
     return handle

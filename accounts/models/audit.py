@@ -29,10 +29,14 @@ class AuditEvent(models.Model):
         db_constraint=False,
         related_name="+",
     )
+    role = models.CharField(
+        max_length=20, blank=True, help_text="The actor's role in the organization at that moment, or staff."
+    )
     action = models.CharField(max_length=80, help_text="Subject and past verb, such as membership.added.")
     target = models.CharField(max_length=120, blank=True, help_text="Kind and id, such as membership:12.")
     before = models.JSONField(null=True, blank=True)
     after = models.JSONField(null=True, blank=True)
+    request_id = models.CharField(max_length=40, blank=True, help_text="The reference that the person saw, or none.")
 
     class Meta:
         ordering: ClassVar = ["-id"]

@@ -7,7 +7,7 @@ from django.db.utils import ProgrammingError
 from django.test import RequestFactory
 
 from accounts import audit
-from accounts.models import AuditEvent, AuditOrigin, User
+from accounts.models import AuditEvent, AuditOrigin, Role, User
 from accounts.tests import cast
 
 CHANGES = (
@@ -100,3 +100,35 @@ def test_a_client_cannot_choose_the_address_it_is_recorded_with(settings, proxy_
 def test_a_unix_socket_has_no_address(settings):
     settings.TRUSTED_PROXY_COUNT = 0
     assert audit.client_address(RequestFactory().get("/", REMOTE_ADDR="")) is None
+
+
+@pytest.mark.django_db
+def test_an_event_keeps_the_role_of_that_moment_and_the_reference_of_the_request():
+    acme = cast.organization()
+    membership = cast.member(acme, role=Role.BILLING)
+    request = RequestFactory().get("/")
+    request.request_id = "req_1"
+    event = audit.record(organization=acme, actor=membership.user, action="thing.changed", request=request)
+    assert (event.role, event.request_id) == ("billing", "req_1")
+
+
+@pytest.mark.django_db
+def test_staff_act_as_staff_unless_they_are_members():
+    acme, staff = cast.organization(), cast.person(is_staff=True)
+    assert audit.record(organization=acme, actor=staff, action="thing.changed").role == "staff"
+    assert audit.record(organization=None, actor=staff, action="thing.changed").role == "staff"
+    cast.member(acme, role=Role.ADMIN, user=staff)
+    assert audit.record(organization=acme, actor=staff, action="thing.changed").role == "admin"
+
+
+@pytest.mark.django_db
+def test_what_the_system_does_has_no_role():
+    event = audit.record(organization=cast.organization(), actor=None, action="thing.changed")
+    assert (event.role, event.request_id) == ("", "")
+
+
+@pytest.mark.django_db
+def test_each_answer_carries_a_reference_of_its_own(client):
+    first, second = (client.get("/accounts/login/", headers={"X-Request-Id": "mine"}) for _ in range(2))
+    assert first["X-Request-Id"].startswith("req_")
+    assert first["X-Request-Id"] != second["X-Request-Id"]
