@@ -107,7 +107,7 @@ def test_an_event_keeps_the_role_of_that_moment_and_the_reference_of_the_request
     acme = cast.organization()
     membership = cast.member(acme, role=Role.BILLING)
     request = RequestFactory().get("/")
-    request.request_id = "req_1"
+    request.request_id = "req_1"  # type: ignore[attr-defined]
     event = audit.record(organization=acme, actor=membership.user, action="thing.changed", request=request)
     assert (event.role, event.request_id) == ("billing", "req_1")
 
