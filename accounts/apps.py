@@ -13,16 +13,23 @@ class AccountsConfig(AppConfig):
         from django.contrib.auth import signals
 
         from accounts import audit
+        from accounts.middleware import rate_limits, session_age
 
         signals.user_logged_in.connect(audit.record_sign_in, dispatch_uid="audit sign-in")
         signals.user_logged_out.connect(audit.record_sign_out, dispatch_uid="audit sign-out")
+        account_signals.email_changed.connect(audit.record_email_change, dispatch_uid="audit email change")
         signals.user_login_failed.connect(audit.record_failed_sign_in, dispatch_uid="audit failed sign-in")
+        for right in (account_signals.authentication_step_completed, account_signals.password_changed):
+            right.connect(rate_limits.give_back_tries, dispatch_uid="give back tries")
+        signals.user_logged_in.connect(session_age.begin_session, dispatch_uid="begin session")
+        for chosen in (account_signals.password_changed, account_signals.password_set, account_signals.password_reset):
+            chosen.connect(session_age.end_others_after_new_password, dispatch_uid="end other sessions")
+        account_signals.password_reset.connect(rate_limits.forget_failures, dispatch_uid="forget failures")
         for signal, action in (
             (account_signals.password_set, "password.set"),
             (account_signals.password_changed, "password.changed"),
             (account_signals.password_reset, "password.reset"),
             (account_signals.email_confirmed, "email.confirmed"),
-            (account_signals.email_changed, "email.changed"),
             (account_signals.email_added, "email.added"),
             (account_signals.email_removed, "email.removed"),
         ):

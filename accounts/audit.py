@@ -117,6 +117,12 @@ def record_failed_sign_in(
     )
 
 
+def record_email_change(sender: object, from_email_address: EmailAddress | None = None, **values: Any) -> None:
+    """Receive allauth's ``email_changed``, which it also sends when a new account's first address is confirmed."""
+    if from_email_address is not None:
+        record_own_change(action="email.changed")(sender, **values)
+
+
 def record_own_change(*, action: str) -> Callable[..., None]:
     """A receiver for one of allauth's signals about what people change on their own account."""
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
+from uuid import uuid4
 
 from allauth.account import forms as allauth_forms
+from allauth.account.internal.flows.password_reset import request_password_reset
+from allauth.core import context as allauth_context
 from django import forms
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
-from accounts import memberships
+from accounts import audit, memberships
+from accounts.emails import MAY_SIGN_UP_AS, invited_address
 from accounts.models import Membership, Organization, ServiceKey, User
 from accounts.permissions import Role
 
@@ -83,6 +91,7 @@ LABELS = {
     "password": "Password",
     "password1": "New password",
     "password2": "New password again",
+    "remember": "Keep me signed in on this browser",
 }
 
 
@@ -90,12 +99,88 @@ class SignInForm(Plain, allauth_forms.LoginForm):
     """Named by ACCOUNT_FORMS, like those below."""
 
 
+class SignUpForm(Plain, allauth_forms.SignupForm):
+    """A new account. Whether the address has one already is told by mail to it, never here, and takes as long."""
+
+    name = forms.CharField(label="Your name", max_length=150, widget=forms.TextInput(attrs={"autocomplete": "name"}))
+    field_order: ClassVar = ["email", "name", "password1"]
+    account_already_exists: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].label = "Password"
+        self.fields["password1"].help_text = "At least 12 characters. A few random words are good."
+        self.invited_address = invited_address(allauth_context.request)
+        if self.invited_address:
+            self.fields["email"].initial = self.invited_address
+
+    def clean_email(self) -> str:
+        """Refuse an address that nobody invited, where only invited people may sign up."""
+        email: str = super().clean_email()
+        if not settings.SIGN_UP_IS_OPEN and email != self.invited_address:
+            raise forms.ValidationError(f"The invitation is for {self.invited_address}. Sign up with that address.")
+        return email
+
+    def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponseBase | None]:
+        """Save the account, or send a mail to the owner of the one there is; both look the same from outside."""
+        if not self.account_already_exists:
+            try:
+                with transaction.atomic():
+                    user = self.save(request)
+            except IntegrityError:
+                # Somebody signed up with the same address in the same moment.
+                self.account_already_exists = True
+            else:
+                request.session.pop(MAY_SIGN_UP_AS, None)
+                return user, None
+        else:
+            self._rehearse(request)
+        outcome: tuple[User | None, HttpResponseBase | None] = super().try_save(request)
+        return outcome
+
+    def save(self, request: HttpRequest) -> User:
+        """Make the account in the caller's transaction, and note it in the audit log."""
+        user: User = super().save(request)
+        audit.record(organization=None, actor=user, action="user.signed_up", target=f"user:{user.pk}", request=request)
+        return user
+
+    def _rehearse(self, request: HttpRequest) -> None:
+        """Do for a known address all that is done for a new one, and undo it: the hash of the password above all."""
+        email, self.cleaned_data["email"] = self.cleaned_data["email"], f"{uuid4()}@rehearsal.invalid"
+        self.account_already_exists = False
+        with transaction.atomic():
+            self.save(request)
+            transaction.set_rollback(True)
+        self.cleaned_data["email"] = email
+        self.account_already_exists = True
+
+
+class ProfileForm(forms.Form):
+    """What a person says about themselves."""
+
+    name = forms.CharField(
+        label="Your name", max_length=150, required=False, widget=forms.TextInput(attrs={"autocomplete": "name"})
+    )
+
+
 class AddEmailForm(Plain, allauth_forms.AddEmailForm):
     pass
 
 
 class ResetPasswordForm(Plain, allauth_forms.ResetPasswordForm):
-    pass
+    """Asks for a link by mail. An unknown address gets none, which shows nowhere."""
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        """Send the link; for an unknown address, do the same work and undo it, so that both take as long."""
+        if not self.users:
+            nobody = User(pk=0)
+            with transaction.atomic():
+                request_password_reset(
+                    request, self.cleaned_data["email"], [nobody], allauth_forms.default_token_generator
+                )
+                transaction.set_rollback(True)
+        email: str = super().save(request, **kwargs)
+        return email
 
 
 class ResetPasswordKeyForm(Plain, allauth_forms.ResetPasswordKeyForm):

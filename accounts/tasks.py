@@ -3,10 +3,22 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import outbox
+from accounts import outbox, sessions, throttles
 
 
 @shared_task(ignore_result=True)
 def deliver_outbox() -> None:
     """Send the mails that are due."""
     outbox.deliver(at=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def remove_ended_throttles() -> None:
+    """Remove counters of tries whose time is over."""
+    throttles.remove_ended(at=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def remove_ended_sessions() -> None:
+    """Remove sessions that are over."""
+    sessions.remove_ended(at=timezone.now())

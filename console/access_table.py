@@ -34,7 +34,7 @@ BY_NAME: Final[Mapping[str, Access]] = MappingProxyType(
         "account_login": _public("the way in"),
         "account_logout": _public("without a session it only leads to the way in"),
         "account_inactive": _public("a fixed text for people who may not sign in any more"),
-        "account_signup": _public("closed: it shows a fixed text"),
+        "account_signup": _public("for people without an account; closed by a setting, it shows a fixed text"),
         "account_reauthenticate": _SIGNED_IN,
         "account_email": _SIGNED_IN,
         "account_email_verification_sent": _public("a fixed text"),

@@ -21,6 +21,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     return {
         "platform_name": settings.PLATFORM_NAME,
         "is_demo": bool(settings.DEMO_FOLDER),
+        "is_sign_up_open": settings.SIGN_UP_IS_OPEN,
         "membership": membership,
         "navigation": SimpleLazyObject(lambda: navigation.groups_for(membership, path=request.path))
         if membership

@@ -201,8 +201,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.middleware.session_age.session_age",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.rate_limits.RateLimits",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 # The gate knows no browser: no session, no cookie, no page. console.gateway_wsgi puts this in MIDDLEWARE's place.
@@ -244,6 +246,9 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", 
 
 # --- People ----------------------------------------------------------------------------------------------------------
 
+# Whether anybody may sign up and create an organization. Closed, only people with an invitation may.
+SIGN_UP_IS_OPEN: bool = env.bool("SIGN_UP_IS_OPEN", default=False)
+
 AUTH_USER_MODEL = "accounts.User"
 # allauth's backend is a ModelBackend too, so admin rights work; a second one would only hash each password twice.
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -263,20 +268,30 @@ LOGOUT_REDIRECT_URL = "account_login"
 
 ACCOUNT_ADAPTER = "accounts.emails.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory"
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if IS_TLS else "http"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
 ACCOUNT_PREVENT_ENUMERATION = True
-# Sign-up is closed, so an unknown address has nothing to be told; nobody can use the form to send mail to strangers.
+# Whoever confirms the address in the browser that signed up, within 15 minutes, is signed in by it.
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+# A reset for an unknown address sends nothing: nobody can use the form to send mail to strangers.
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+# Off, because they live in the cache; accounts.middleware.rate_limits has limits that outlive it.
+ACCOUNT_RATE_LIMITS = False
 ACCOUNT_EMAIL_NOTIFICATIONS = True
-ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+# One has one address. A new one takes the old one's place once it is confirmed, and the old one is told.
+ACCOUNT_CHANGE_EMAIL = True
+# Others end; the one in which the password was changed stays.
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
 ACCOUNT_LOGOUT_ON_GET = False
-ACCOUNT_SESSION_REMEMBER = True
+# Asked on the sign-in page.
+ACCOUNT_SESSION_REMEMBER = None
 ACCOUNT_FORMS = {
+    "signup": "accounts.forms.SignUpForm",
     "login": "accounts.forms.SignInForm",
     "add_email": "accounts.forms.AddEmailForm",
     "reset_password": "accounts.forms.ResetPasswordForm",
@@ -295,7 +310,13 @@ CSRF_COOKIE_NAME = "__Host-csrf" if IS_TLS else "csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_TLS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = int(timedelta(days=14).total_seconds())
+# A session ends at this age whatever happens, and before that when it was idle for so long; accounts/sessions.py.
+SESSION_LIFETIME = timedelta(days=14)
+SESSION_IDLE = timedelta(hours=12)
+SESSION_IDLE_REMEMBERED = timedelta(days=7)
+SESSION_COOKIE_AGE = int(SESSION_LIFETIME.total_seconds())
+# Only whoever asks to stay signed in has a session that outlives the browser's window.
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 CSRF_TRUSTED_ORIGINS = [SITE_URL]
 
 SECURE_SSL_REDIRECT = IS_TLS
@@ -386,6 +407,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "reconcile-purchases": {"task": "billing.tasks.reconcile_purchases", "schedule": timedelta(seconds=30)},
     "tell-card-expiry": {"task": "billing.tasks.tell_card_expiry", "schedule": timedelta(hours=6)},
     "book-expiry": {"task": "billing.tasks.book_expiry", "schedule": timedelta(seconds=60)},
+    "remove-ended-sessions": {"task": "accounts.tasks.remove_ended_sessions", "schedule": timedelta(hours=1)},
+    "remove-ended-throttles": {"task": "accounts.tasks.remove_ended_throttles", "schedule": timedelta(minutes=10)},
 }
 # A sweep that waited longer than its interval is replaced by the next one.
 for entry in CELERY_BEAT_SCHEDULE.values():

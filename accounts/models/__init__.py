@@ -5,15 +5,19 @@ from .memberships import Membership
 from .organizations import Organization
 from .outbox import OutboxMessage
 from .service_keys import ServiceKey
+from .sessions import BrowserSession
+from .throttles import ThrottleCounter
 from .users import User
 
 __all__ = [
     "AuditEvent",
     "AuditOrigin",
+    "BrowserSession",
     "Membership",
     "Organization",
     "OutboxMessage",
     "Role",
     "ServiceKey",
+    "ThrottleCounter",
     "User",
 ]

@@ -44,6 +44,13 @@ def local_date(at: datetime | None, organization: Organization) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', machine_text(at), date_text(at.astimezone(organization.zone)))
 
 
+@register.simple_tag
+def utc_time(at: datetime) -> SafeString:
+    """Date and time in UTC, where no organization gives another zone: ``16 Nov 2026, 08:05 UTC``."""
+    utc = at.astimezone(UTC)
+    return format_html('<time datetime="{}">{}, {}</time>', machine_text(at), date_text(utc), f"{utc:%H:%M} UTC")
+
+
 def machine_text(at: datetime) -> str:
     """The instant in UTC, for the datetime attribute."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
@@ -14,11 +13,6 @@ from accounts.tests import cast
 pytestmark = pytest.mark.django_db
 
 LOGIN = "/accounts/login/"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_throttles():
-    cache.clear()
 
 
 def sign_in(client: Client, email: str, password: str = cast.PASSWORD, **extra: str):
@@ -55,15 +49,6 @@ def test_a_wrong_password_says_no_more_than_an_unknown_address(client):
 def test_what_was_typed_as_an_address_is_kept_nowhere(client):
     sign_in(client, "my-secret-password@example.test", "x")
     assert "my-secret" not in repr(list(AuditEvent.objects.values("target", "before", "after")))
-
-
-def test_many_wrong_passwords_close_the_door_for_a_while(client):
-    cast.person("maya@acme.example")
-    for _attempt in range(5):
-        sign_in(client, "maya@acme.example", "wrong password")
-    response = sign_in(client, "maya@acme.example")
-    assert "_auth_user_id" not in client.session
-    assert "Too many wrong passwords" in response.content.decode()
 
 
 def test_a_person_who_may_not_log_in_is_told_so(client):
@@ -119,13 +104,6 @@ def test_signing_in_leads_to_the_page_that_was_asked_for(client):
     assert sign_in(client, "maya@acme.example", next="/o/acme/")["Location"] == "/o/acme/"
 
 
-def test_nobody_signs_up_alone(client):
-    client.post(
-        "/accounts/signup/", {"email": "x@example.test", "password1": cast.PASSWORD, "password2": cast.PASSWORD}
-    )
-    assert not User.objects.exists()
-
-
 def test_a_forgotten_password_is_replaced_through_the_mail(client):
     user = cast.person("maya@acme.example")
     response = client.post("/accounts/password/reset/", {"email": "MAYA@acme.example"}, headers={"Host": "localhost"})
@@ -172,7 +150,7 @@ def test_changing_the_password_ends_other_sessions_and_tells_the_owner(client):
     client.post("/accounts/password/change/", {"oldpassword": cast.PASSWORD, "password1": new, "password2": new})
     user.refresh_from_db()
     assert user.check_password(new)
-    assert "_auth_user_id" not in client.session
+    assert "_auth_user_id" in client.session
     assert other.get("/")["Location"].startswith(LOGIN)
     assert "password.changed" in actions()
     mail = OutboxMessage.objects.get()

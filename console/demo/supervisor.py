@@ -246,6 +246,7 @@ def demo_variables(folders: Folders, addresses: Addresses) -> dict[str, str]:
         "LEDGER_HEADS_FILE": str(folders.demo / "ledger-heads.jsonl"),
         "STATIC_ROOT": str(folders.base / "static"),
         "TRUSTED_PROXY_COUNT": "0",
+        "SIGN_UP_IS_OPEN": "true",
     }
 
 

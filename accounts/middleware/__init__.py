@@ -1,0 +1,1 @@
+"""What happens to every request of the web process on behalf of people: limits on tries, and the age of sessions."""
