@@ -18,6 +18,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, URLResolver
+from django.utils import timezone
 
 from accounts import audit, queries, reauthentication
 from accounts.models import Membership, Organization, User
@@ -25,6 +26,9 @@ from accounts.permissions import Permission, roles_with
 
 P = ParamSpec("P")
 View = Callable[..., HttpResponseBase]
+# Somebody who may type anything: what history keeps of it is cut.
+SLUG_LENGTH = 80
+METHOD_LENGTH = 16
 AnyView = TypeVar("AnyView", bound=Callable[..., HttpResponseBase])
 
 
@@ -114,6 +118,7 @@ def _member_view(access: Access) -> Callable[[MemberView[P]], View]:
         def checked(request: HttpRequest, /, *, slug: str, **kwargs: Any) -> HttpResponseBase:
             membership = queries.membership_of(user=request.user, slug=slug)
             if membership is None:
+                _note_stranger(request, slug)
                 raise Http404
             member_request = cast(MemberRequest, request)
             member_request.membership = membership
@@ -129,15 +134,35 @@ def _member_view(access: Access) -> Callable[[MemberView[P]], View]:
     return declare
 
 
+def _note_stranger(request: HttpRequest, slug: str) -> None:
+    """Keep that somebody asked for an organization that is not theirs.
+
+    The same work whether it exists or not, and in nobody's audit log: neither the answer, nor its time, nor a row that
+    its members read tells one case from the other.
+    """
+    if isinstance(request.user, User):
+        audit.record_once(
+            organization=None,
+            actor=request.user,
+            action="access.not_found",
+            occasion=audit.occasion_of(request),
+            at=timezone.now(),
+            after={"slug": slug[:SLUG_LENGTH], "method": str(request.method)[:METHOD_LENGTH]},
+            request=request,
+        )
+
+
 def refusal(request: MemberRequest, permission: Permission) -> HttpResponseBase:
     """The audited 403 page for a member: what is missing, which roles have it, and who could help."""
     membership = request.membership
-    audit.record(
+    audit.record_once(
         organization=membership.organization,
         actor=membership.user,
         action="access.refused",
+        occasion=f"{permission.value} {audit.occasion_of(request)}",
+        at=timezone.now(),
         target=f"membership:{membership.pk}",
-        after={"permission": permission.value, "role": membership.role, "method": request.method},
+        after={"permission": permission.value, "role": membership.role, "method": str(request.method)[:METHOD_LENGTH]},
         request=request,
     )
     context = {

@@ -6,19 +6,24 @@ An event holds ids and plain values, never a name, an address or a secret; calle
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
+from accounts import audit_actions, current_request
 from accounts.models import AuditEvent, AuditOrigin, Membership, Organization, User
 
 if TYPE_CHECKING:
     from allauth.account.models import EmailAddress
 
 USER_AGENT_LENGTH = 400
+REFERENCE_LENGTH = 40
 STAFF_ROLE = "staff"
 
 
@@ -34,10 +39,86 @@ def record(
 ) -> AuditEvent:
     """Add one event to history, in the caller's transaction.
 
-    ``action`` is a subject and a past verb (``membership.added``), ``target`` a kind and an id (``membership:12``).
-    ``actor`` is None for what the system did by itself. With ``request``, its origin is kept beside the event, and its
-    reference in it. The actor's role at this moment is noted, because it may be another one tomorrow.
+    ``action`` is one of accounts.audit_actions (``membership.added``), ``target`` a kind and an id (``membership:12``).
+    ``actor`` is None for what the system did by itself. The request's origin is kept beside the event, and its
+    reference in it: of ``request``, or of the one at hand if it is the actor's. The actor's role at this moment is
+    noted, because it may be another one tomorrow.
+
+    Raises:
+        UnknownAction: nobody has said in accounts.audit_actions what the action is called.
     """
+    return _record(
+        organization=organization,
+        actor=actor,
+        action=action,
+        target=target,
+        before=before,
+        after=after,
+        request=request,
+        once_key=None,
+    )
+
+
+def record_once(
+    *,
+    organization: Organization | None,
+    actor: User | None,
+    action: str,
+    occasion: str,
+    at: datetime,
+    target: str = "",
+    after: Mapping[str, Any] | None = None,
+    request: HttpRequest | None = None,
+) -> AuditEvent | None:
+    """As ``record``, but once in a minute of the clock for the same organization, actor, action and ``occasion``.
+
+    For what somebody can repeat at will. None when it stands in history already; a unique key decides between two who
+    come at once.
+    """
+    minute = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M")
+    same = (action, organization and organization.pk, actor and actor.pk, occasion, minute)
+    once_key = hashlib.sha256(repr(same).encode()).hexdigest()
+    # Looked up first, because each insert that a constraint refuses is an error in the database's log.
+    if AuditEvent.objects.filter(once_key=once_key).exists():
+        return None
+    try:
+        with transaction.atomic():
+            return _record(
+                organization=organization,
+                actor=actor,
+                action=action,
+                target=target,
+                before=None,
+                after=after,
+                request=request,
+                once_key=once_key,
+            )
+    except IntegrityError:
+        if AuditEvent.objects.filter(once_key=once_key).exists():
+            return None
+        raise
+
+
+def occasion_of(request: HttpRequest) -> str:
+    """What a repeated request has in common: its route, whatever ids and parameters it names."""
+    match = request.resolver_match
+    return match.view_name if match is not None and match.view_name else request.path[:200]
+
+
+def _record(
+    *,
+    organization: Organization | None,
+    actor: User | None,
+    action: str,
+    target: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    request: HttpRequest | None,
+    once_key: str | None,
+) -> AuditEvent:
+    audit_actions.check(action)
+    if request is None and actor is not None:
+        request = current_request.request_of(actor.pk)
     event = AuditEvent.objects.create(
         organization=organization,
         actor=actor,
@@ -46,7 +127,8 @@ def record(
         target=target,
         before=dict(before) if before is not None else None,
         after=dict(after) if after is not None else None,
-        request_id=getattr(request, "request_id", ""),
+        request_id=(getattr(request, "request_id", "") or current_request.reference())[:REFERENCE_LENGTH],
+        once_key=once_key,
     )
     if request is not None:
         AuditOrigin.objects.create(

@@ -40,6 +40,11 @@ BEGIN
         REVOKE UPDATE, DELETE, TRUNCATE ON accounts_auditevent FROM console_app;
     END IF;
 
+    -- Where an event came from can be forgotten with its person, and is never another place.
+    IF to_regclass('public.accounts_auditorigin') IS NOT NULL THEN
+        REVOKE UPDATE, TRUNCATE ON accounts_auditorigin FROM console_app;
+    END IF;
+
     -- Refunds, disputes and what was taken back for them are kept. A clawback only learns what has undone it.
     FOREACH name IN ARRAY ARRAY['billing_refund', 'billing_dispute', 'billing_clawback', 'billing_earlyfraudwarning'] LOOP
         IF to_regclass('public.' || name) IS NOT NULL THEN

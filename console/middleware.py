@@ -8,6 +8,8 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from accounts import current_request
+
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
 SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
 
@@ -38,11 +40,21 @@ def request_id(
 
     def handle(request: HttpRequest) -> HttpResponseBase:
         request.request_id = f"req_{secrets.token_hex(8)}"  # type: ignore[attr-defined]
-        response = get_response(request)
+        with current_request.answering(request):
+            response = get_response(request)
         response.headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
         return response
 
     return handle
+
+
+class ReferenceFilter(logging.Filter):
+    """Puts the reference of the request on each log line, so that what a customer names leads to it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add it to the record; a dash outside a request. Never drop the record."""
+        record.request_id = current_request.reference() or "-"
+        return True
 
 
 class SecretsFilter(logging.Filter):

@@ -37,12 +37,29 @@ class AuditEvent(models.Model):
     before = models.JSONField(null=True, blank=True)
     after = models.JSONField(null=True, blank=True)
     request_id = models.CharField(max_length=40, blank=True, help_text="The reference that the person saw, or none.")
+    # Of what is told once in a while however often it happens; a digest, or null for everything else.
+    once_key = models.CharField(max_length=64, null=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["-id"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["once_key"], name="audit_event_told_once")]
+        # Each filter of the audit log reads only the rows that it shows; docs/decisions/0132.
         indexes: ClassVar = [
-            models.Index(fields=["organization", "-id"], name="audit_by_organization"),
+            models.Index(fields=["organization", "-at", "-id"], name="audit_by_time"),
+            models.Index(
+                fields=["organization", "actor", "-at", "-id"],
+                condition=~models.Q(role="staff"),
+                name="audit_by_person",
+            ),
+            models.Index(
+                fields=["organization", "-at", "-id"], condition=models.Q(role="staff"), name="audit_by_staff"
+            ),
+            models.Index(fields=["organization", "action", "-at", "-id"], name="audit_by_action"),
+            models.Index(fields=["target", "-at", "-id"], name="audit_by_target"),
+            models.Index(fields=["request_id"], condition=~models.Q(request_id=""), name="audit_by_request"),
+            # For staff, who look across organizations.
             models.Index(fields=["actor", "-id"], name="audit_by_actor"),
+            models.Index(fields=["action", "-id"], name="audit_by_action_alone"),
         ]
 
     def __str__(self) -> str:

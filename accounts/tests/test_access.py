@@ -74,7 +74,34 @@ def test_a_stranger_cannot_tell_an_organization_from_none(view):
         for slug in ("acme-robotics", "nowhere"):
             with pytest.raises(Http404):
                 view(request_of(user), slug=slug)
-    assert not AuditEvent.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("slug", ["acme-robotics", "nowhere", "x" * 500])
+def test_what_a_stranger_asked_for_is_kept_and_tells_no_case_from_the_other(slug, django_assert_num_queries):
+    acme = cast.organization()
+    stranger = cast.member(cast.organization("Other"), role=Role.ADMIN).user
+    request = request_of(stranger)
+    # The look-up, whether it was told before, a savepoint around two rows.
+    with django_assert_num_queries(6), pytest.raises(Http404):
+        lobby(request, slug=slug)
+    event = AuditEvent.objects.get()
+    assert (event.action, event.actor, event.organization, event.role) == ("access.not_found", stranger, None, "")
+    assert event.after == {"slug": slug[:80], "method": "POST"}
+    assert not AuditEvent.objects.filter(organization=acme).exists()
+    # Within the minute, more of it adds nothing, whatever is asked for.
+    for other in ("acme-robotics", "nowhere"):
+        with django_assert_num_queries(2), pytest.raises(Http404):
+            lobby(request, slug=other)
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_refusal_that_is_repeated_is_kept_once_in_a_minute():
+    member = cast.member(cast.organization())
+    for _ in range(3):
+        assert till(request_of(member.user), slug="acme-robotics").status_code == 403
+    assert AuditEvent.objects.count() == 1
 
 
 @pytest.mark.django_db

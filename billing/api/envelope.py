@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from accounts import current_request
 from billing.api import answers
 
 
@@ -12,7 +13,9 @@ def envelope(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callabl
     """The gate's only middleware of its own: echo X-Request-Id, forbid caching, say 405 in the gate's shape."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
-        response = get_response(request)
+        request.request_id = answers.request_id(request)  # type: ignore[attr-defined]
+        with current_request.answering(request):
+            response = get_response(request)
         if response.status_code == 405:
             allow = response.headers.get("Allow", "")
             response = answers.refuse(request, "method_not_allowed")
