@@ -79,6 +79,16 @@ def use_role(role: str) -> None:
     connection.settings_dict.update(NAME=TEST_DATABASE, USER=parts.username or "", PASSWORD=parts.password or "")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _force_login_is_a_sign_in(django_db_setup: None) -> None:
+    """`Client.force_login` leaves the record of a proof that allauth leaves at every real sign-in."""
+    from django.contrib.auth.signals import user_logged_in
+
+    from accounts.tests import cast
+
+    user_logged_in.connect(cast.prove, dispatch_uid="force_login is a sign-in")
+
+
 def flush_as_superuser(_: TransactionTestCase) -> None:
     """Empty the tables after a test that committed.
 

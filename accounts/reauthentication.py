@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 
 from allauth.account import app_settings
+from allauth.account.adapter import get_adapter
 from allauth.account.internal.flows.login import get_authentication_records
-from allauth.core.exceptions import ReauthenticationRequired
-from django.http import HttpRequest
+from allauth.core.exceptions import ImmediateHttpResponse, ReauthenticationRequired
+from django.http import HttpRequest, JsonResponse
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -21,9 +22,26 @@ def require_recent(request: HttpRequest) -> None:
 
     Raises:
         ReauthenticationRequired: the proof is older; allauth's middleware leads to the page that asks for a new one.
+        ImmediateHttpResponse: the same for a script, which can't be led anywhere: 401 with the page's address as JSON.
     """
-    if request.method not in SAFE_METHODS and not is_recent(request):
+    if request.method in SAFE_METHODS or is_recent(request):
+        return
+    if request.headers.get("Accept") == "application/json":
+        raise ImmediateHttpResponse(_answer_for_script(request))
+    raise ReauthenticationRequired
+
+
+def require_recent_to_look(request: HttpRequest) -> None:
+    """Ask for the proof before a page is shown whose form can't be kept while one proves it. Raises as above."""
+    if not is_recent(request):
         raise ReauthenticationRequired
+
+
+def _answer_for_script(request: HttpRequest) -> JsonResponse:
+    """The script leads to the page by itself, adding where to come back to."""
+    methods = get_adapter().get_reauthentication_methods(request.user)
+    answer = {"error": "Confirm that it is you first.", "reauthenticate_url": methods[0]["url"] if methods else "/"}
+    return JsonResponse(answer, status=401)
 
 
 def is_recent(request: HttpRequest) -> bool:

@@ -26,7 +26,7 @@ _WORKS = (ReloadState.ARMED, ReloadState.CHARGING, ReloadState.COOLING_DOWN)
 SUGGESTED = {"is_enabled": False, "minimum": 1_000, "target": 5_000, "monthly_cap": 20_000}
 
 
-@requires(Permission.AUTO_RELOAD_EDIT)
+@requires(Permission.AUTO_RELOAD_EDIT, is_recent=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def auto_reload(request: MemberRequest, organization: Organization) -> HttpResponse:
     """Show and save the settings. Switching on needs a sentence on the page that had the amounts that were sent."""

@@ -42,7 +42,7 @@ class Allowance:
     is_chosen: bool
 
 
-@requires(Permission.AUTO_RELOAD_EDIT)
+@requires(Permission.AUTO_RELOAD_EDIT, is_recent=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def auto_reload_consent(request: MemberRequest, organization: Organization) -> HttpResponse:
     """Show the sentence that auto-reload rests on, and agree to it in the place of whoever did."""
@@ -66,7 +66,7 @@ def auto_reload_consent(request: MemberRequest, organization: Organization) -> H
     return render(request, "billing/auto_reload_consent.html", context, status=_status(request))
 
 
-@requires(Permission.AUTO_RELOAD_EDIT)
+@requires(Permission.AUTO_RELOAD_EDIT, is_recent=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def auto_reload_usage(request: MemberRequest, organization: Organization) -> HttpResponse:
     """Ask whether usage far above the usual is wanted, and let auto-reload go on."""

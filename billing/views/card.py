@@ -11,6 +11,7 @@ from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
+from accounts import reauthentication
 from accounts.access import MemberRequest, requires
 from accounts.models import Organization
 from accounts.permissions import Permission
@@ -27,13 +28,15 @@ PROCESSOR_AWAY = "The payment processor could not be reached. Your card was not 
 NEXT_PAGES = {"buy": "billing:buy", "auto-reload": "billing:auto_reload"}
 
 
-@requires(Permission.CARD_EDIT)
+@requires(Permission.CARD_EDIT, is_recent=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def card(request: MemberRequest, organization: Organization) -> HttpResponseBase:
     """Begin by POST ``action=begin``, ask by ``action=refused`` why a card was declined (both answer JSON), and finish
     by POST of the SetupIntent's id.
     """
     if request.method != "POST":
+        # What one types into the processor's form can't be kept, so the proof comes before it.
+        reauthentication.require_recent_to_look(request)
         return _page(request, organization, CardForm())
     if request.POST.get("action") == "begin":
         return _begin(request, organization)

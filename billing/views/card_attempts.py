@@ -27,7 +27,7 @@ def card_attempts(request: MemberRequest, organization: Organization) -> HttpRes
     return render(request, "billing/card_attempts.html", context)
 
 
-@requires(Permission.CARD_EDIT)
+@requires(Permission.CARD_EDIT, is_recent=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def card_remove(request: MemberRequest, organization: Organization) -> HttpResponse:
     """Say what goes with the card, and let it go by POST."""

@@ -62,6 +62,11 @@
       body: new URLSearchParams(fields),
     });
     const answer = await response.json();
+    if (answer.reauthenticate_url) {
+      // The sign-in grew old while the form was open: prove it again, then come back here.
+      location.assign(`${answer.reauthenticate_url}?next=${encodeURIComponent(location.pathname + location.search)}`);
+      return new Promise(() => {});
+    }
     if (!response.ok) throw new Error(answer.error);
     return answer;
   }
