@@ -56,6 +56,12 @@ BEGIN
         GRANT UPDATE (reversal_id, undone_at) ON billing_clawback TO console_app;
     END IF;
 
+    -- A stop of usage only learns when it ended.
+    IF to_regclass('public.billing_usageblock') IS NOT NULL THEN
+        REVOKE UPDATE, DELETE, TRUNCATE ON billing_usageblock FROM console_app;
+        GRANT UPDATE (ended_at, ended_by_id) ON billing_usageblock TO console_app;
+    END IF;
+
     -- Receipts and credit notes are kept as they were issued; only the trigger that numbers them counts.
     FOREACH name IN ARRAY ARRAY['billing_receipt', 'billing_creditnote'] LOOP
         IF to_regclass('public.' || name) IS NOT NULL THEN

@@ -29,10 +29,10 @@ from billing.admin.correction_forms import (
     TakeCreditForm,
     typed,
 )
-from billing.credits import corrections, prices, queries
+from billing.credits import corrections, prices, queries, usage_blocks
 from billing.credits.corrections import Rehearsal
 from billing.errors import Refused
-from billing.models import CreditAccount, CreditLot, PriceVersion, Purchase, Refund, Reversal, UnpricedUsage
+from billing.models import CreditAccount, CreditLot, PriceVersion, Purchase, Refund, Reversal, UnpricedUsage, UsageBlock
 from billing.money import credit_text, dollars_text
 from billing.payments import clawbacks, refunds
 
@@ -377,13 +377,18 @@ def state_view(request: HttpRequest, organization: Organization, context: dict[s
     if not request.user.has_perm(SET_STATE):
         raise PermissionDenied
     summary = queries.summary(organization_id=organization.pk)
-    context = context | {"title": f"Account of {organization}", "back": back, "summary": summary}
+    blocks = usage_blocks.standing(organization_id=organization.pk)
+    # Staff end their own block only, so they are offered to freeze an account that an Admin has stopped.
+    is_frozen_by_staff = any(block.kind == UsageBlock.Kind.STAFF for block in blocks)
+    now = CreditAccount.State.FROZEN if is_frozen_by_staff else CreditAccount.State.OPEN
+    others = [block for block in blocks if block.kind != UsageBlock.Kind.STAFF]
+    context = context | {"title": f"Account of {organization}", "back": back, "summary": summary, "blocks": others}
     if summary.state == CreditAccount.State.CLOSED:
         messages.error(request, "The account is closed, which is final.")
         return HttpResponseRedirect(back)
     if request.method != "POST":
-        return _state_page(request, context | {"form": StateForm(now=summary.state)})
-    form = StateForm(request.POST, now=summary.state)
+        return _state_page(request, context | {"form": StateForm(now=now)})
+    form = StateForm(request.POST, now=now)
     if not form.is_valid() or request.POST.get("step") == "change":
         return _state_page(request, context | {"form": form})
     if request.POST.get("step") != "make":
@@ -399,7 +404,7 @@ def state_view(request: HttpRequest, organization: Organization, context: dict[s
     except Refused as refusal:
         add_refusal(form, refusal)
         return _state_page(request, context | {"form": form})
-    messages.success(request, f"The account of {organization} is {form.cleaned_data['state']}.")
+    messages.success(request, f"The account of {organization} is {_now(organization)}.")
     return HttpResponseRedirect(back)
 
 
@@ -442,6 +447,14 @@ def _asking(correction: Correction, form: CorrectionForm, rehearsal: Rehearsal[D
 def _state_facts(form: StateForm) -> dict[str, Any]:
     state = form.cleaned_data["state"]
     return {"becomes": state, "is_closing": state == CreditAccount.State.CLOSED}
+
+
+def _now(organization: Organization) -> str:
+    """The account's state, with what keeps it frozen."""
+    blocks = usage_blocks.standing(organization_id=organization.pk)
+    why = ", ".join(block.get_kind_display().lower() for block in blocks if block.kind != UsageBlock.Kind.STAFF)
+    state = queries.summary(organization_id=organization.pk).state
+    return f"{state}: {why}" if why and state == CreditAccount.State.FROZEN else state
 
 
 def _taken(amount_nano: int, debt_nano: int, name: str) -> str:

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing.credits import ledger, promotions, queries, reasons
+from billing.credits import ledger, promotions, queries, reasons, usage_blocks
 from billing.credits.queries import Summary
 from billing.errors import Refused
 from billing.models import (
@@ -30,6 +30,7 @@ from billing.models import (
     Reversal,
     TakeBack,
     UnpricedUsage,
+    UsageBlock,
 )
 from billing.money import credit_text, dollars_text, nano_from_cents
 
@@ -335,10 +336,11 @@ def set_state(
     actor: User,
     request: HttpRequest | None = None,
 ) -> str:
-    """Open, freeze or close the account; the state before. Unless it is open, no new request is let through.
+    """Open, freeze or close the account for staff; the state before. Unless it is open, no new request is let through.
 
-    Whatever is under way ends as it would: open holds are captured, voided or lapse, reported usage is charged, credit
-    expires. Closing is final. The same state again changes nothing.
+    Freezing and opening is staff's own block: an account that an Admin has stopped, or whose organization is suspended,
+    stays frozen until that ends too. Whatever is under way ends as it would: open holds are captured, voided or lapse,
+    reported usage is charged, credit expires. Closing is final. The same again changes nothing.
 
     Raises:
         Refused: no reason (``reason``), or the account is closed (``closed``).
@@ -346,18 +348,36 @@ def set_state(
     reasons.check_reason(reason)
     with transaction.atomic():
         ledger.lock(organization_id=organization.pk)
-        before = ledger.set_state(organization_id=organization.pk, state=state)
-        if before != state:
+        before = _state_of(organization)
+        if before == CreditAccount.State.CLOSED:
+            if state != CreditAccount.State.CLOSED:
+                raise Refused("The account is closed, which is final.", code="closed")
+            return before
+        if _set_state(organization, state, reason=reason, actor=actor):
             audit.record(
                 organization=organization,
                 actor=actor,
                 action=f"credit_account.{_DONE[state]}",
                 target=f"credit_account:{organization.pk}",
                 before={"state": before},
-                after={"state": str(state), "reason": reason},
+                after={"state": _state_of(organization), "reason": reason},
                 request=request,
             )
     return before
+
+
+def _state_of(organization: Organization) -> str:
+    return CreditAccount.objects.values_list("state", flat=True).get(organization=organization)
+
+
+def _set_state(organization: Organization, state: CreditAccount.State, *, reason: str, actor: User) -> bool:
+    """Whether anything changed."""
+    if state == CreditAccount.State.FROZEN:
+        return usage_blocks.begin(organization=organization, kind=UsageBlock.Kind.STAFF, actor=actor, reason=reason)
+    if state == CreditAccount.State.OPEN:
+        return usage_blocks.end(organization=organization, kind=UsageBlock.Kind.STAFF, actor=actor)
+    ledger.set_state(organization_id=organization.pk, state=state)
+    return True
 
 
 def price_version(*, version_id: int) -> PriceVersion:

@@ -15,6 +15,7 @@ from .receipts import CreditNote, DocumentCounter, Receipt
 from .refunds import Refund
 from .stripe_events import StripeEvent
 from .usage import UnpricedUsage, UsageDay
+from .usage_blocks import UsageBlock
 
 __all__ = [
     "AutoReload",
@@ -51,5 +52,6 @@ __all__ = [
     "TakeBack",
     "TokenClass",
     "UnpricedUsage",
+    "UsageBlock",
     "UsageDay",
 ]

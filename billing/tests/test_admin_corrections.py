@@ -6,10 +6,11 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
+from django.db import transaction
 from django.urls import reverse
 
 from accounts.models import AuditEvent
-from billing.credits import metering, prices
+from billing.credits import metering, prices, usage_blocks
 from billing.credits.metering import Usage
 from billing.models import (
     Charge,
@@ -20,6 +21,7 @@ from billing.models import (
     Reversal,
     TakeBack,
     UnpricedUsage,
+    UsageBlock,
 )
 from billing.tests import staff
 from billing.tests.buyer import at_once
@@ -290,3 +292,19 @@ def test_case_077_the_lines_of_a_bill_sum_to_what_was_taken(client, customer):
     assert [name for _, name, _ in shown] == ["input", "output", "cache_read", "request"]
     taken = -sum(LedgerEntry.objects.filter(kind="burn").values_list("amount_nano", flat=True))
     assert sum(int(nano) for _, _, nano in shown) == charged.amount_nano == taken
+
+
+def test_staff_see_what_else_stops_an_account_and_end_only_their_own(client, rich):
+    url = url_of("state", rich)
+    with transaction.atomic():
+        usage_blocks.begin(organization=rich.organization, kind=UsageBlock.Kind.STOP, actor=None)
+    page = client.get(url).content.decode()
+    assert "Stopped by an Admin since" in page
+    assert 'value="frozen"' in page, "staff may freeze it too"
+    assert 'value="open"' not in page, "staff have nothing to open"
+    client.post(url, {"state": "frozen", "reason": REASON, "step": "make"})
+    page = client.post(url, {"state": "open", "reason": REASON, "step": "ask"}).content.decode()
+    assert "stay refused: stopped by an admin" in page
+    page = client.post(url, {"state": "open", "reason": REASON, "step": "make"}, follow=True).content.decode()
+    assert "is frozen: stopped by an admin." in page
+    assert rich.charge(1, key="frozen").outcome == "organization_suspended"
