@@ -73,6 +73,10 @@ _WORDS: Final[Mapping[Group, Mapping[str, str]]] = MappingProxyType(
             "membership.added": "added {target}",
             "membership.role_changed": "changed the role of {target}",
             "membership.removed": "removed {target}",
+            "invitation.sent": "sent {target}",
+            "invitation.sent_again": "sent {target} again",
+            "invitation.revoked": "withdrew {target}",
+            "invitation.accepted": "accepted {target}",
         },
         Group.SIGN_IN: {
             "session.signed_in": "signed in",

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from typing import Final
+
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils.text import slugify
 
 from accounts import audit, memberships
-from accounts.models import Organization, User
+from accounts.models import Membership, Organization, User
 from accounts.permissions import Role
 
 SLUG_LENGTH = 60
 SLUG_TRIES = 1000
+# How many organizations one person may be Admin of before they can create no more by themselves.
+ADMIN_OF_MAXIMUM: Final = 10
 
 
 class SlugTaken(Exception):
     """Another organization stands at this address already."""
+
+
+class TooManyOrganizations(Exception):
+    """The person is Admin of ADMIN_OF_MAXIMUM organizations already."""
+
+
+def create_own_organization(
+    *, name: str, slug: str, time_zone: str, creator: User, request: HttpRequest | None = None
+) -> Organization:
+    """Create an organization as a customer does, by and for oneself.
+
+    Raises ``TooManyOrganizations``, ``SlugTaken`` and ``ValidationError``, as ``create_organization`` does.
+    """
+    with transaction.atomic():
+        # One creation of a person at a time, so that the limit holds.
+        User.objects.select_for_update(no_key=True).get(pk=creator.pk)
+        if Membership.objects.filter(user=creator, role=Role.ADMIN).count() >= ADMIN_OF_MAXIMUM:
+            raise TooManyOrganizations
+        return create_organization(
+            name=name, slug=slug, time_zone=time_zone, admin=creator, actor=creator, request=request
+        )
 
 
 def create_organization(
@@ -37,7 +62,7 @@ def create_organization(
     organization = Organization(name=name.strip(), slug=slug or free_slug(name=name), time_zone=time_zone)
     organization.full_clean()
     with transaction.atomic():
-        organization.save()
+        _save_with_free_slug(organization, is_given=bool(slug))
         audit.record(
             organization=organization,
             actor=actor,
@@ -50,11 +75,26 @@ def create_organization(
     return organization
 
 
+def _save_with_free_slug(organization: Organization, *, is_given: bool) -> None:
+    """Save a new organization. Two at once may have chosen the same slug: a made one gets another number then."""
+    for is_last_try in (False, True):
+        try:
+            with transaction.atomic():
+                organization.save(force_insert=True)
+                return
+        except IntegrityError as error:
+            if is_given or is_last_try:
+                raise SlugTaken(organization.slug) from error
+            organization.slug = free_slug(name=organization.name)
+
+
 def free_slug(*, name: str) -> str:
-    """The name as an address, with a number behind it when it is taken. Two creations at once may still collide:
-    the unique index then refuses the later one."""
-    base = slugify(name)[: SLUG_LENGTH - 5].strip("-") or "organization"
+    """The name as an address, with a number behind it when it is taken. Raises ``SlugTaken`` when all numbers are."""
+    base = slugify(name)[: SLUG_LENGTH - 5].strip("-_") or "organization"
     taken = set(Organization.objects.filter(slug__startswith=base).values_list("slug", flat=True))
     if base not in taken:
         return base
-    return next(slug for number in range(2, SLUG_TRIES) if (slug := f"{base}-{number}") not in taken)
+    free = next((slug for number in range(2, SLUG_TRIES) if (slug := f"{base}-{number}") not in taken), None)
+    if free is None:
+        raise SlugTaken(base)
+    return free

@@ -23,6 +23,18 @@ class Role(TextChoices):
     USER = "user", "User"
 
 
+ROLE_DESCRIPTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        Role.ADMIN: "Everything, members and roles included.",
+        Role.BILLING: "Buys credits, keeps card, auto-reload and receipts, and sees what usage costs. Manages no keys.",
+        Role.DEVELOPER: "Manages API keys, sees usage and cost, reads session traces and downloads files.",
+        Role.LIMITED_DEVELOPER: "Manages API keys and sees usage and cost, without session traces and files.",
+        Role.CLAUDE_CODE_USER: "Uses Claude Code and the Workbench.",
+        Role.USER: "Uses the Workbench.",
+    }
+)
+
+
 class Permission(StrEnum):
     """One thing that a member may or may not do; the value is what stands in audit events."""
 
@@ -113,3 +125,8 @@ def permissions_of(role: str) -> frozenset[Permission]:
 def roles_with(permission: Permission) -> tuple[Role, ...]:
     """The roles that hold ``permission``, strongest first."""
     return tuple(role for role in Role if permission in PERMISSIONS[role])
+
+
+def description_of(role: str) -> str:
+    """What the role is for, as one sentence or two."""
+    return ROLE_DESCRIPTIONS[role]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
 
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Permission, Role, roles_with
@@ -38,3 +41,39 @@ def holders_of(*, organization: Organization, permission: Permission) -> list[Me
     """The members who hold ``permission`` and can still log in, strongest role first."""
     roles = {role.value for role in roles_with(permission)}
     return [member for member in members_of(organization=organization) if member.role in roles]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberPage:
+    """Some of an organization's members, in the order in which they joined. ``after`` begins the next page, if any."""
+
+    members: list[Membership]
+    after: int | None
+
+
+def member_page(*, organization: Organization, search: str = "", after: int = 0, limit: int) -> MemberPage:
+    """Members whose name or address contains ``search``, from the one that joined next after membership ``after``."""
+    members = Membership.objects.select_related("user").filter(organization=organization, pk__gt=after).order_by("pk")
+    if search:
+        members = members.filter(Q(user__name__icontains=search) | Q(user__email__icontains=search))
+    found = list(members[: limit + 1])
+    return MemberPage(members=found[:limit], after=found[limit - 1].pk if len(found) > limit else None)
+
+
+def member_count(*, organization: Organization) -> int:
+    """How many people belong to the organization."""
+    return Membership.objects.filter(organization=organization).count()
+
+
+def member_of(*, organization: Organization, membership_id: int) -> Membership | None:
+    """The membership with this id, if it is one of this organization."""
+    return (
+        Membership.objects.select_related("user", "organization")
+        .filter(organization=organization, pk=membership_id)
+        .first()
+    )
+
+
+def admin_count(*, organization: Organization) -> int:
+    """How many Admins can log in."""
+    return Membership.objects.filter(organization=organization, role=Role.ADMIN, user__is_active=True).count()

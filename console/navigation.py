@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts import queries
 from accounts.access import MemberRequest, any_member, signed_in
-from accounts.models import Membership, Organization
+from accounts.invitations import acceptable_for
+from accounts.models import Membership, Organization, User
 from accounts.permissions import Permission
 
 
@@ -54,6 +56,7 @@ PAGES: Final = (
         permission=Permission.BILLING_VIEW,
         group="Settings",
     ),
+    Page(label="Members", icon="users", path_name="members", permission=Permission.MEMBERS_MANAGE, group="Settings"),
 )
 # Where a member lands: the first of these that the role may use.
 LANDING: Final = ("billing:overview", "billing:usage")
@@ -82,13 +85,18 @@ def landing_url(membership: Membership) -> str | None:
 
 @signed_in
 def home(request: HttpRequest) -> HttpResponse:
-    """Lead to the first organization, by name, or staff to the administration; else say what to do."""
-    memberships = queries.memberships_of(user=request.user)
-    if memberships:
+    """Lead to the first organization, by name, or staff to the administration.
+
+    Whoever is invited somewhere, or belongs nowhere, is told what to do.
+    """
+    user = cast(User, request.user)
+    memberships = queries.memberships_of(user=user)
+    invitations = list(acceptable_for(user=user, at=timezone.now()))
+    if memberships and not invitations:
         return redirect("organization", slug=memberships[0].organization.slug)
-    if getattr(request.user, "is_staff", False):
+    if user.is_staff and not invitations:
         return redirect("admin:index")
-    return render(request, "home.html")
+    return render(request, "home.html", {"invitations": invitations, "memberships": memberships})
 
 
 @any_member

@@ -1,6 +1,7 @@
 from accounts.permissions import Role
 
 from .audit import AuditEvent, AuditOrigin
+from .invitations import Invitation, InvitationMail
 from .memberships import Membership
 from .organizations import Organization
 from .outbox import OutboxMessage
@@ -13,6 +14,8 @@ __all__ = [
     "AuditEvent",
     "AuditOrigin",
     "BrowserSession",
+    "Invitation",
+    "InvitationMail",
     "Membership",
     "Organization",
     "OutboxMessage",

@@ -16,9 +16,9 @@ from django.test import Client
 from django.urls import path, reverse
 from django.utils import timezone
 
-from accounts import service_keys
+from accounts import invitations, service_keys
 from accounts.access import Route, routes_of
-from accounts.models import AuditEvent, Membership, Organization, User
+from accounts.models import AuditEvent, Invitation, Membership, Organization, User
 from accounts.permissions import Role
 from accounts.tests import cast
 from billing.models import PaymentMethod, Purchase
@@ -57,6 +57,14 @@ MEMBER_ROUTES = {
     "billing:statement": MONEY,
     "billing:statement_csv": MONEY,
     "billing:usage": NUMBERS,
+    "members": {"admin"},
+    "member": {"admin"},
+    "member_remove": {"admin"},
+    "invite": {"admin"},
+    "invitation_send": {"admin"},
+    "invitation_withdraw": {"admin"},
+    "roles": EVERY_ROLE,
+    "leave": EVERY_ROLE,
 }
 # Pages of a person: everybody who is signed in.
 SIGNED_IN_ROUTES = {
@@ -67,10 +75,15 @@ SIGNED_IN_ROUTES = {
     "account_set_password",
     "account_profile",
     "account_sessions",
+    "organization_create",
 }
+# Pages of a person that show one row, and only to the person it is meant for; tested where they are.
+OWN_ROUTES = {"own_invitation"}
 # Open to all. What guards those that need a guard (a signature, a secret link) is tested where they are.
 PUBLIC_ROUTES = {
     "health",
+    "invitation",
+    "invitation_link",
     "account_login",
     "account_logout",
     "account_inactive",
@@ -126,6 +139,22 @@ class World:
         self.receipt_of_other = paid(self.other, by=self.people["stranger"])
         self.credit_note = credited(self.receipt)
         self.credit_note_of_other = credited(self.receipt_of_other)
+        self.membership = Membership.objects.get(user=self.people["user"])
+        self.membership_of_other = Membership.objects.get(user=self.people["stranger"])
+        self.invitation = self.invite(self.acme, by=self.people["admin"])
+        self.invitation_of_other = self.invite(self.other, by=self.people["stranger"])
+
+    def invite(self, organization: Organization, *, by: User) -> Invitation:
+        at = timezone.now()
+        return Invitation.objects.create(
+            organization=organization,
+            email="lena@partner.example",
+            role=Role.USER,
+            token_sha256=invitations.token_sha256(organization.slug),
+            invited_by=by,
+            sent_at=at,
+            expires_at=at + invitations.LIFETIME,
+        )
 
     def client(self, principal: str, **options: Any) -> Client:
         """A browser with the principal's session; the former member's was open when the membership ended."""
@@ -141,6 +170,12 @@ class World:
         values: dict[str, dict[str, Any]] = {
             "organization": {"slug": "acme"},
             "account_confirm_email": {"key": "no-such-key"},
+            "invitation_link": {"token": "no-such-link"},
+            "own_invitation": {"invitation_id": self.invitation.pk},
+            "member": {"slug": "acme", "membership_id": self.membership.pk},
+            "member_remove": {"slug": "acme", "membership_id": self.membership.pk},
+            "invitation_send": {"slug": "acme", "invitation_id": self.invitation.pk},
+            "invitation_withdraw": {"slug": "acme", "invitation_id": self.invitation.pk},
             "account_reset_password_from_key": {"uidb36": "1", "key": "no-such-key"},
             "billing:purchase": {"slug": "acme", "purchase_id": self.purchase.pk},
             "billing:problem": {"slug": "acme", "purchase_id": self.purchase.pk},
@@ -206,7 +241,7 @@ def outcome(response: Any) -> str:
 
 
 def test_every_route_has_its_row_and_every_row_its_route():
-    rows = set(MEMBER_ROUTES) | SIGNED_IN_ROUTES | PUBLIC_ROUTES
+    rows = set(MEMBER_ROUTES) | SIGNED_IN_ROUTES | OWN_ROUTES | PUBLIC_ROUTES
     assert {route.name for route in page_routes()} == rows
 
 
@@ -289,6 +324,30 @@ def test_another_organizations_documents_look_like_none(world, name):
     real = client.get(reverse(f"billing:{name}", kwargs={"slug": "acme", "number": other.number}))
     none = client.get(reverse(f"billing:{name}", kwargs={"slug": "acme", "number": 987_654_321}))
     assert (real.status_code, real.content) == (404, none.content)
+
+
+@pytest.mark.parametrize("name", ["member", "member_remove", "invitation_send", "invitation_withdraw"])
+def test_another_organizations_people_look_like_none(world, name):
+    client = world.client("admin")
+    is_member = name.startswith("member")
+    other = world.membership_of_other if is_member else world.invitation_of_other
+    argument = "membership_id" if is_member else "invitation_id"
+    answers = [
+        client.post(reverse(name, kwargs={"slug": "acme", argument: number}), {"role": "user"})
+        for number in (other.pk, 987_654_321, 10**30)
+    ]
+    assert {(answer.status_code, answer.content) for answer in answers} == {(404, answers[0].content)}
+    assert Membership.objects.filter(pk=world.membership_of_other.pk, role=Role.ADMIN).exists()
+    assert Invitation.objects.filter(pk=world.invitation_of_other.pk, revoked_at=None).exists()
+
+
+def test_an_invitation_to_somebody_else_looks_like_none(world):
+    for name in ("stranger", "admin", "staff"):
+        client = world.client(name)
+        real = client.get(world.url("own_invitation"))
+        none = client.get(reverse("own_invitation", kwargs={"invitation_id": 987_654_321}))
+        assert (real.status_code, real.content) == (404, none.content)
+    assert outcome(world.client("anonymous").get(world.url("own_invitation"))) == "sign in first"
 
 
 def test_an_id_larger_than_the_database_holds_is_not_found(world):
