@@ -12,6 +12,7 @@ from accounts import current_request
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
 SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
+SECRET_LINKS = re.compile(r"(/invitations/)[A-Za-z0-9_-]{6,}")
 
 
 def browser_policy(
@@ -58,7 +59,7 @@ class ReferenceFilter(logging.Filter):
 
 
 class SecretsFilter(logging.Filter):
-    """Blanks keys and client secrets in log lines: Stripe's, webhook secrets and service keys."""
+    """Blanks secrets in log lines: keys and secrets of Stripe, service keys, the links of invitations."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record where it carries a secret; never drop it."""
@@ -75,4 +76,4 @@ class SecretsFilter(logging.Filter):
 
 def without_secrets(text: str) -> str:
     """The text with every secret cut after its recognisable beginning."""
-    return SECRETS.sub(r"\1[hidden]", text)
+    return SECRET_LINKS.sub(r"\1[hidden]", SECRETS.sub(r"\1[hidden]", text))

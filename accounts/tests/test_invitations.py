@@ -5,6 +5,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
@@ -27,7 +28,8 @@ def invited(email="lena@partner.example", *, role=Role.BILLING, to=None, at=NOW)
 
 def last_token():
     """The secret in the last mail."""
-    found = re.search(r"/invitations/([\w-]+)/", OutboxMessage.objects.filter(key__startswith="invitation:").last().body)
+    mail = OutboxMessage.objects.filter(key__startswith="invitation:").last()
+    found = re.search(r"/invitations/([\w-]+)/", mail.body if mail else "")
     assert found is not None
     return found[1]
 
@@ -125,7 +127,7 @@ def test_a_forwarded_invitation_is_of_no_use_to_another_account():
 def test_an_unconfirmed_address_is_nobodys():
     invitation = invited()
     lena = cast.person("lena@partner.example")
-    lena.emailaddress_set.update(verified=False)
+    EmailAddress.objects.filter(user=lena).update(verified=False)
     with pytest.raises(invitations.OtherAddress):
         invitations.accept(invitation=invitation, user=lena, at=NOW)
 
@@ -160,7 +162,7 @@ def test_sending_again_makes_a_new_link_and_a_new_end():
     assert last_token() != old
     assert invitation.token_sha256 == invitations.token_sha256(last_token())
     assert invitation.expires_at == NOW + timedelta(days=7)
-    assert AuditEvent.objects.first().action == "invitation.sent_again"
+    assert AuditEvent.objects.filter(action="invitation.sent_again").count() == 1
 
 
 def test_an_invitation_that_ended_is_neither_sent_again_nor_withdrawn():

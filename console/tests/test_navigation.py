@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from django.utils import timezone
 
+from accounts import invitations
 from accounts.permissions import Role
 from accounts.tests import cast
 
@@ -11,6 +13,7 @@ pytestmark = pytest.mark.django_db
 
 BILLING = "/o/acme/settings/billing/"
 USAGE = "/o/acme/usage/"
+MEMBERS = "/o/acme/settings/members/"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,12 @@ def test_each_role_lands_on_the_first_page_it_may_use(client, role, landing):
 
 @pytest.mark.parametrize(
     ("role", "links"),
-    [(Role.ADMIN, {BILLING, USAGE}), (Role.BILLING, {BILLING, USAGE}), (Role.DEVELOPER, {USAGE}), (Role.USER, set())],
+    [
+        (Role.ADMIN, {BILLING, USAGE, MEMBERS}),
+        (Role.BILLING, {BILLING, USAGE}),
+        (Role.DEVELOPER, {USAGE}),
+        (Role.USER, set()),
+    ],
 )
 def test_the_side_bar_has_only_links_that_the_role_may_follow(client, role, links):
     client.force_login(cast.member(cast.organization("Acme"), role=role).user)
@@ -55,7 +63,10 @@ def test_a_role_without_pages_learns_who_can_change_that(client):
 
 def test_who_belongs_nowhere_is_told_what_to_do_and_staff_go_to_work(client):
     client.force_login(cast.person("new@acme.example"))
-    assert "Ask an Admin of your organization to add new@acme.example" in client.get("/").content.decode()
+    page = client.get("/").content.decode()
+    assert "You belong to no organization yet" in page
+    assert "new@acme.example" in page
+    assert "/organizations/new/" in page
     client.force_login(cast.person(is_staff=True))
     assert client.get("/")["Location"] == "/admin/"
 
@@ -69,12 +80,15 @@ def test_the_switcher_lists_ones_own_organizations_only(client):
     page = client.get("/o/borealis/").content.decode()
     switcher = re.search(r'<details class="switcher".*?</details>', page, re.DOTALL)
     assert switcher is not None
-    assert re.findall(r'href="([^"]+)"', switcher[0]) == ["/o/acme/", "/o/borealis/"]
+    assert re.findall(r'href="([^"]+)"', switcher[0]) == ["/o/acme/", "/o/borealis/", "/organizations/new/"]
 
 
-def test_with_one_organization_there_is_nothing_to_switch(client):
+def test_with_one_organization_the_switcher_leads_to_a_new_one(client):
     client.force_login(cast.member(cast.organization("Acme"), role=Role.USER).user)
-    assert 'class="switcher"' not in client.get("/o/acme/").content.decode()
+    page = client.get("/o/acme/").content.decode()
+    switcher = re.search(r'<details class="switcher".*?</details>', page, re.DOTALL)
+    assert switcher is not None
+    assert re.findall(r'href="([^"]+)"', switcher[0]) == ["/o/acme/", "/organizations/new/"]
 
 
 def test_the_shell_costs_the_same_with_one_organization_or_thirty(client, django_assert_max_num_queries):
@@ -86,3 +100,21 @@ def test_the_shell_costs_the_same_with_one_organization_or_thirty(client, django
     # Session, user, membership, the page's Admins, the switcher.
     with django_assert_max_num_queries(5):
         client.get("/o/acme/")
+
+
+def test_whoever_is_invited_somewhere_sees_it_at_the_start_page(client):
+    acme = cast.organization("Acme")
+    admin = cast.member(acme, role=Role.ADMIN, name="Ada Admin").user
+    lena = cast.member(cast.organization("Borealis"), user=cast.person("lena@partner.example")).user
+    client.force_login(lena)
+    assert client.get("/")["Location"] == "/o/borealis/"
+    sent = invitations.invite(
+        organization=acme, email="lena@partner.example", role=Role.BILLING, actor=admin, at=timezone.now()
+    )
+    page = client.get("/").content.decode()
+    assert "You are invited" in page
+    assert "as Billing, by Ada Admin" in page
+    assert f"/invitation/{sent.pk}/" in page
+    assert "/o/borealis/" in page
+    client.force_login(cast.person("other@partner.example"))
+    assert "Acme" not in client.get("/").content.decode()

@@ -171,3 +171,11 @@ def test_a_secret_in_a_traceback_is_hidden():
         record = logging.LogRecord("console", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
     SecretsFilter().filter(record)
     assert "4eC39" not in logging.Formatter().format(record)
+
+
+def test_the_secret_of_an_invitations_link_stays_out_of_the_log():
+    secret = "Zm9vYmFy-Zm9vYmFy_Zm9vYmFyZm9vYmFyZm9vYmFyZ"  # pragma: allowlist secret
+    args = (f"/invitations/{secret}/",)
+    record = logging.LogRecord("django.server", logging.INFO, __file__, 1, '"GET %s HTTP/1.1" 302 0', args, None)
+    SecretsFilter().filter(record)
+    assert record.getMessage() == '"GET /invitations/[hidden]/ HTTP/1.1" 302 0'
