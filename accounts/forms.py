@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from allauth.account import forms as allauth_forms
+from allauth.account.internal.flows.login import record_authentication
 from allauth.account.internal.flows.password_reset import request_password_reset
 from allauth.core import context as allauth_context
 from django import forms
@@ -82,6 +83,8 @@ class Plain:
         for name, field in self.fields.items():
             field.widget.attrs.pop("placeholder", None)
             field.label = LABELS.get(name, field.label)
+        if "password1" in self.fields:
+            self.fields["password1"].help_text = "At least 12 characters. A few random words are good."
 
 
 LABELS = {
@@ -109,7 +112,6 @@ class SignUpForm(Plain, allauth_forms.SignupForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["password1"].label = "Password"
-        self.fields["password1"].help_text = "At least 12 characters. A few random words are good."
         self.invited_address = invited_address(allauth_context.request)
         if self.invited_address:
             self.fields["email"].initial = self.invited_address
@@ -132,6 +134,8 @@ class SignUpForm(Plain, allauth_forms.SignupForm):
                 self.account_already_exists = True
             else:
                 request.session.pop(MAY_SIGN_UP_AS, None)
+                # They have just typed their password: what needs a recent sign-in need not ask for it again.
+                record_authentication(request, user, method="password")
                 return user, None
         else:
             self._rehearse(request)
@@ -164,7 +168,9 @@ class ProfileForm(forms.Form):
 
 
 class AddEmailForm(Plain, allauth_forms.AddEmailForm):
-    pass
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["email"].label = "New address"
 
 
 class ResetPasswordForm(Plain, allauth_forms.ResetPasswordForm):

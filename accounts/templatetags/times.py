@@ -46,9 +46,14 @@ def local_date(at: datetime | None, organization: Organization) -> SafeString:
 
 @register.simple_tag
 def utc_time(at: datetime) -> SafeString:
-    """Date and time in UTC, where no organization gives another zone: ``16 Nov 2026, 08:05 UTC``."""
+    """Date, then time, in UTC, where no organization gives another zone: ``16 Nov 2026`` over ``08:05 UTC``."""
     utc = at.astimezone(UTC)
-    return format_html('<time datetime="{}">{}, {}</time>', machine_text(at), date_text(utc), f"{utc:%H:%M} UTC")
+    return format_html(
+        '<time datetime="{}">{}</time> <small class="nowrap">{}</small>',
+        machine_text(at),
+        date_text(utc),
+        f"{utc:%H:%M} UTC",
+    )
 
 
 def machine_text(at: datetime) -> str:

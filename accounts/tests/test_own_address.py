@@ -92,9 +92,7 @@ def test_another_account_s_address_is_never_taken_and_asking_tells_nothing(maya,
     assert EmailAddress.objects.get(email=OLD).verified
 
 
-@pytest.mark.parametrize(
-    ("email", "words"), [("not an address", "valid email"), (OLD, "This is your address already")]
-)
+@pytest.mark.parametrize(("email", "words"), [("not an address", "valid email"), (OLD, "This is your address already")])
 def test_what_can_t_be_is_told_at_the_field(maya, her_browser, email, words):
     response = ask(her_browser, email)
     assert words in response.content.decode()

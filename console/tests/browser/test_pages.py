@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pypdf import PdfReader
 
 from accounts.models import Organization, User
+from accounts.tests.cast import PASSWORD, grow_stale
 from billing.credits import expiry, ledger, metering, prices
 from billing.errors import Refused
 from billing.models import AutoReload, CreditLot, PaymentMethod, Purchase, Reversal
@@ -579,6 +580,21 @@ def test_a_card_that_asks_the_bank_is_saved_after_the_answer_in_the_dialog(site,
     page.get_by_role("button", name="Complete authentication").click()
     expect(page.get_by_text("Visa ending in 3184 is now your payment method.")).to_be_visible()
     assert PaymentMethod.objects.get(is_default=True).last4 == "3184"
+
+
+def test_a_card_form_left_open_for_long_leads_to_the_proof_and_back(site, buyer):
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/card/"))
+    client, name = Client(), django_settings.SESSION_COOKIE_NAME
+    client.cookies[name] = next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == name)
+    grow_stale(client)
+    type_card(page, "4242424242424242")
+    expect(page.get_by_role("heading", name="Confirm that it is you")).to_be_visible()
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.locator("#dialog-title")).to_have_text("Update payment method")
+    type_card(page, "4242424242424242")
+    expect(page.get_by_text("is now your payment method")).to_be_visible()
 
 
 def test_a_card_that_the_bank_does_not_confirm_is_not_saved_and_another_can_follow(site, buyer):

@@ -1,13 +1,14 @@
 """The way in, the shell and its dialogs in a real browser: keyboard, dark mode, phone, no scripts, strict policy."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from accounts.models import Organization
+from accounts.models import Organization, OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
 
@@ -91,6 +92,7 @@ def test_every_page_of_people_is_sound(acme, open_page, scheme, width):
         "/accounts/password/reset/",
         "/accounts/password/reset/done/",
         "/accounts/signup/",
+        "/accounts/confirm-email/",
     ):
         page.goto(path)
         expect_sound(page)
@@ -103,8 +105,10 @@ def test_every_page_of_people_is_sound(acme, open_page, scheme, width):
     sign_in(page)
     second = "/o/borealis-laboratories-and-partners-international/"
     for path in (
+        "/accounts/profile/",
         "/accounts/password/change/",
         "/accounts/email/",
+        "/accounts/sessions/",
         "/accounts/logout/",
         "/o/nowhere/",
         second,
@@ -190,3 +194,45 @@ def test_without_scripts_everything_is_there(acme, open_page):
     page.get_by_role("button", name="Menu").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize(("scheme", "width"), WINDOWS)
+def test_from_signing_up_to_one_s_own_sessions(open_page, settings, scheme, width):
+    settings.SIGN_UP_IS_OPEN = True
+    page = open_page(scheme=scheme, width=width, scripts=False)
+    page.goto("/accounts/login/")
+    page.get_by_role("link", name="Sign up").click()
+    page.get_by_label("E-mail").fill("noor@new.example")
+    page.get_by_label("Your name").fill("Noor Haddad")
+    page.get_by_label("Password").fill("short")
+    page.get_by_role("button", name="Sign up").click()
+    expect(page.get_by_label("Your name")).to_have_value("Noor Haddad")
+    expect(page.get_by_text("This password is too short")).to_be_visible()
+    page.get_by_label("Password").fill(cast.PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
+    page.get_by_role("button", name="Send it again").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Look into your mail")
+    link = re.search(r"http\S+/accounts/confirm-email/\S+", OutboxMessage.objects.get().body)
+    assert link is not None
+    page.goto(link[0])
+    page.get_by_role("button", name="Yes, confirm").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("You belong to no organization yet")
+    page.goto("/accounts/sessions/")
+    expect(page.get_by_text("This browser")).to_be_visible()
+    page.goto("/accounts/email/")
+    page.get_by_label("New address").fill("noor@other.example")
+    page.get_by_role("button", name="Change the address").click()
+    expect(page.get_by_text("noor@other.example is waiting to be confirmed")).to_be_visible()
+
+
+def test_too_many_tries_say_how_long_to_wait(acme, open_page):
+    page = open_page(width=390)
+    for _ in range(6):
+        page.goto("/accounts/login/")
+        page.get_by_label("E-mail").fill("maya@acme.example")
+        page.get_by_label("Password").fill("wrong password")
+        page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Too many tries")
+    expect(page.get_by_text("for 5 minutes")).to_be_visible()
+    expect_sound(page)
