@@ -4,6 +4,7 @@ from django.urls import path
 
 from accounts.views import invitations, members, new_organization, roles
 from accounts.views.account import own_sessions, profile
+from accounts.views.audit_log import audit_log_csv, audit_log_page
 from accounts.views.sign_up import resend_confirmation
 
 urlpatterns = [
@@ -30,4 +31,6 @@ urlpatterns = [
         name="invitation_withdraw",
     ),
     path("o/<slug:slug>/settings/roles/", roles.roles, name="roles"),
+    path("o/<slug:slug>/settings/audit-log/", audit_log_page, name="audit_log"),
+    path("o/<slug:slug>/settings/audit-log/file/", audit_log_csv, name="audit_log_csv"),
 ]

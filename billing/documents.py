@@ -4,9 +4,10 @@ Everything comes from the document's own row, and from the receipt that a credit
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
+from accounts.moments import day_text, moment_text
 from billing.models import CreditNote, Receipt
 from billing.models.receipts import Document
 from billing.money import dollars_text, exact_text
@@ -123,21 +124,6 @@ def credit_note_in_words(note: CreditNote) -> Printed:
         credit=(),
         notes=(f"{text} All amounts are in US dollars.",),
     )
-
-
-def day_text(at: datetime, zone: tzinfo) -> str:
-    """ "11 Dec 2026", in this time zone."""
-    local = at.astimezone(zone)
-    return f"{local.day} {local:%b %Y}"
-
-
-def moment_text(at: datetime, zone: tzinfo) -> str:
-    """ "11 Dec 2026, 13:07 CET (12:07 UTC)"."""
-    local, utc = at.astimezone(zone), at.astimezone(UTC)
-    text = f"{day_text(at, zone)}, {local:%H:%M} {local.tzname()}"
-    if local.utcoffset() == timedelta(0):
-        return text
-    return f"{text} ({utc:%H:%M} UTC)" if utc.date() == local.date() else f"{text} ({utc.day} {utc:%b, %H:%M} UTC)"
 
 
 def _seller(document: Document) -> Party:

@@ -14,10 +14,10 @@ from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
 from accounts.models import Membership, Organization, Role, User
+from accounts.moments import day_text, moment_text
 from accounts.outbox import send_mail_later
 from accounts.queries import members_of
 from billing.credits import queries
-from billing.documents import day_text, moment_text
 from billing.models import (
     AutoReload,
     CreditEvent,

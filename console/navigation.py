@@ -57,6 +57,13 @@ PAGES: Final = (
         group="Settings",
     ),
     Page(label="Members", icon="users", path_name="members", permission=Permission.MEMBERS_MANAGE, group="Settings"),
+    Page(
+        label="Audit log",
+        icon="scroll-text",
+        path_name="audit_log",
+        permission=Permission.AUDIT_LOG_VIEW,
+        group="Settings",
+    ),
 )
 # Where a member lands: the first of these that the role may use.
 LANDING: Final = ("billing:overview", "billing:usage")

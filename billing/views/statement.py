@@ -3,9 +3,8 @@
 By booking, in months of UTC. Usage is told as one line a day, or each entry by itself; a file has them all.
 """
 
-import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -13,8 +12,11 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from accounts import csv_files
 from accounts.access import MemberRequest, requires
+from accounts.csv_files import plain_text
 from accounts.models import Organization
+from accounts.moments import utc_text
 from accounts.permissions import Permission
 from billing.credits import statements
 from billing.credits.statements import Line
@@ -28,8 +30,6 @@ CSV_HEADINGS: Final = (
     "entry", "booked_at_utc", "counts_from_utc", "what", "credit", "credit_ends_at_utc", "model", "surface", "key",
     "request_began_at_utc", "note", "amount_usd", "balance_after_usd",
 )  # fmt: skip
-# What a spreadsheet would take for the beginning of a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @requires(Permission.BILLING_VIEW)
@@ -74,51 +74,32 @@ def statement_csv(request: MemberRequest, organization: Organization) -> Streami
 
 def csv_lines(entries: Iterator[Line]) -> Iterator[str]:
     """Lines of the file, one after the other as entries are read."""
-    writer = csv.writer(_Echo())
-    yield writer.writerow(CSV_HEADINGS)
-    for entry in entries:
-        yield writer.writerow(csv_row(entry))
+    return csv_files.lines(headings=CSV_HEADINGS, rows=map(csv_row, entries))
 
 
 def csv_row(entry: Line) -> list[str]:
     """An entry for a spreadsheet: amounts are exact decimals, and no text can be taken for a formula."""
     return [
         str(entry.seq),
-        _utc(entry.booked_at),
-        _utc(entry.value_at),
+        utc_text(entry.booked_at),
+        utc_text(entry.value_at),
         entry.words,
         plain_text(entry.lot_name),
-        _utc(entry.lot_expires_at),
+        utc_text(entry.lot_expires_at),
         plain_text(entry.model_name),
         plain_text(entry.surface),
         plain_text(entry.key_ref),
-        _utc(entry.started_at),
+        utc_text(entry.started_at),
         plain_text(_note(entry) or entry.label),
         exact_usd(entry.amount_nano),
         exact_usd(entry.balance_after_nano),
     ]
 
 
-def plain_text(text: str) -> str:
-    """Text that came from somebody else, kept from being read as a formula: with an apostrophe before it."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
-class _Echo:
-    """A file that gives back what is written to it."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
 def _note(entry: Line) -> str:
     if entry.kind == LedgerEntry.Kind.RETURN_EXPIRED:
-        return f"Came back to credit that had ended on {_utc(entry.lot_expires_at)}; it expired at once."
+        return f"Came back to credit that had ended on {utc_text(entry.lot_expires_at)}; it expired at once."
     return ""
-
-
-def _utc(at: datetime | None) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z") if at else ""
 
 
 def _months(request: HttpRequest, organization: Organization, *, at: datetime) -> Months:

@@ -35,6 +35,8 @@ EVERY_ROLE = {"admin", "billing", "developer", "limited_developer", "claude_code
 # Pages of an organization: which roles get in. Other members get 403, everybody else 404.
 MEMBER_ROUTES = {
     "organization": EVERY_ROLE,
+    "audit_log": {"admin"},
+    "audit_log_csv": {"admin"},
     "billing:overview": MONEY,
     "billing:buy": MONEY,
     "billing:purchase": MONEY,
