@@ -124,6 +124,7 @@ RULES: Final[Mapping[str, tuple[Rule, ...]]] = MappingProxyType(
         "account_reset_password_from_key": (Rule(action="reset link", key=network, limit=30, window=HOUR),),
         "account_confirm_email": (Rule(action="confirmation link", key=network, limit=60, window=HOUR),),
         "account_email": OWN_ACCOUNT,
+        "invitation": (Rule(action="invitation", key=network, limit=30, window=HOUR),),
         "account_set_password": OWN_ACCOUNT,
         "mfa_authenticate": SECOND_FACTOR,
         "mfa_reauthenticate": SECOND_FACTOR,
