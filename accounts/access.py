@@ -1,7 +1,8 @@
 """Who may reach a view, declared on the view. The declaration hands over the organization, already resolved.
 
 Strangers get 404, whether the organization exists or not. Members without the right get 403 with the missing permission
-and who holds it, and the refusal is audited. A view that is reachable without any declaration is an error of the system
+and who holds it, and the refusal is audited. A member whose role needs a second factor and who has none is led to set
+one up, whatever the page. A view that is reachable without any declaration is an error of the system
 check in console.access_table, so forgetting fails the start and not the customer.
 """
 
@@ -11,18 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import URLPattern, URLResolver
 from django.utils import timezone
 
-from accounts import audit, queries, reauthentication
+from accounts import audit, queries, reauthentication, second_factors
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Permission, roles_with
+
+# Where somebody was going who has to set up a second factor first: a path of this console, in their session.
+RETURN_TO: Final = "second_factor_return_to"
 
 P = ParamSpec("P")
 View = Callable[..., HttpResponseBase]
@@ -122,6 +126,8 @@ def _member_view(access: Access) -> Callable[[MemberView[P]], View]:
                 raise Http404
             member_request = cast(MemberRequest, request)
             member_request.membership = membership
+            if second_factors.is_missing(membership=membership):
+                return second_factor_first(request)
             if access.permission is not None and not membership.may(access.permission):
                 return refusal(member_request, access.permission)
             if access.is_recent:
@@ -150,6 +156,14 @@ def _note_stranger(request: HttpRequest, slug: str) -> None:
             after={"slug": slug[:SLUG_LENGTH], "method": str(request.method)[:METHOD_LENGTH]},
             request=request,
         )
+
+
+def second_factor_first(request: HttpRequest) -> HttpResponseBase:
+    """Lead to the page that says who asks for a second factor and sets one up; it leads back here afterwards."""
+    # A form can't be sent again by a link: its page is where one goes on.
+    is_page = request.method in reauthentication.SAFE_METHODS
+    request.session[RETURN_TO] = request.get_full_path() if is_page else request.path
+    return redirect("second_factor_required")
 
 
 def refusal(request: MemberRequest, permission: Permission) -> HttpResponseBase:

@@ -6,15 +6,19 @@ from typing import Any, ClassVar, cast
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 
-from accounts import audit, memberships, organizations, outbox, service_keys
+from accounts import audit, memberships, organizations, outbox, second_factors, service_keys
+from accounts.factor_forms import RemoveFactorsForm
 from accounts.forms import MembershipForm, NewOrganizationForm, NewServiceKeyForm, NewUserForm
 from accounts.models import (
     AuditEvent,
@@ -32,6 +36,8 @@ from accounts.staff_lists import KeysetAdmin
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 # Addresses follow their user: edited here they would part from the name that people sign in with, unaudited.
 admin.site.unregister(EmailAddress)
+# Factors are looked at on their person's page: edited here, anybody's could be made or swapped, unaudited.
+admin.site.unregister(Authenticator)
 admin.site.site_header = "Credit Console, staff"
 admin.site.site_title = "Credit Console"
 admin.site.index_title = "Administration"
@@ -80,6 +86,16 @@ class AddressInline(ReadOnly, admin.TabularInline):
     extra = 0
 
 
+class FactorInline(ReadOnly, admin.TabularInline):
+    """Which second factors somebody has; never what is in them."""
+
+    model = Authenticator
+    verbose_name_plural = "second factors"
+    fields = ("type", "created_at", "last_used_at")
+    readonly_fields = fields
+    extra = 0
+
+
 class MembershipOfUserInline(ReadOnly, admin.TabularInline):
     model = Membership
     fk_name = "user"
@@ -99,11 +115,12 @@ class MembershipOfOrganizationInline(ReadOnly, admin.TabularInline):
 
 @admin.register(User)
 class UserAdmin(SearchedAdmin):
+    change_form_template = "admin/accounts/user/change_form.html"
     list_display = ("email", "name", "is_active", "is_staff", "last_login", "created_at")
     list_filter = ("is_staff", "is_active")
     search_fields: ClassVar[tuple[str, ...]] = ("email", "name")
     search_help_text = "A part of the address or of the name."
-    inlines = (AddressInline, MembershipOfUserInline)
+    inlines = (AddressInline, FactorInline, MembershipOfUserInline)
     filter_horizontal = ("groups", "user_permissions")
     fieldsets = (
         (None, {"fields": ("email", "name", "is_active", "last_login", "created_at")}),
@@ -126,6 +143,56 @@ class UserAdmin(SearchedAdmin):
 
     def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
         return () if obj is None else self.inlines
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page on which lost factors are removed, before the admin's own."""
+        own = path(
+            "<int:user_id>/second-factors/",
+            self.admin_site.admin_view(self.remove_factors),
+            name="accounts_user_second_factors",
+        )
+        return [own, *super().get_urls()]
+
+    def remove_factors(self, request: HttpRequest, user_id: int) -> HttpResponse:
+        """Remove the factors of somebody who has lost them, with a reason."""
+        user = self.get_object(request, str(user_id))
+        if user is None:
+            raise Http404
+        if not self.has_change_permission(request, user):
+            raise PermissionDenied
+        form = RemoveFactorsForm(request.POST if request.method == "POST" else None)
+        if form.is_valid() and self._removed(request, user, form):
+            return redirect("admin:accounts_user_change", user.pk)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Remove the second factors of {user}",
+            "opts": self.opts,
+            "person": user,
+            "form": form,
+            "factors": Authenticator.objects.filter(user=user).order_by("pk"),
+        }
+        return TemplateResponse(
+            request, "admin/accounts/user/second_factors.html", context, status=422 if form.errors else 200
+        )
+
+    def _removed(self, request: HttpRequest, user: User, form: RemoveFactorsForm) -> bool:
+        """Do it; False with an error on the form where it can't be."""
+        try:
+            second_factors.remove_lost(
+                user=user, reason=form.cleaned_data["reason"], actor=staff_of(request), request=request
+            )
+        except second_factors.OwnFactors:
+            form.add_error(
+                None, "These are your own. Change them on your Security page, or ask another member of staff."
+            )
+        except second_factors.OfStaff:
+            form.add_error(None, "This person is staff, too: only a superuser removes their factors.")
+        except second_factors.NoFactors:
+            form.add_error(None, "There is nothing to remove: this person has no second factor.")
+        else:
+            self.message_user(request, f"{user} has no second factor any more and is signed out everywhere.")
+            return True
+        return False
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         if obj is None:

@@ -10,9 +10,12 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from allauth.account import signals as account_signals
+        from allauth.mfa import signals as factor_signals
+        from allauth.mfa.models import Authenticator
         from django.contrib.auth import signals
+        from django.db.models.signals import pre_save
 
-        from accounts import audit
+        from accounts import audit, second_factors
         from accounts.middleware import rate_limits, session_age
 
         signals.user_logged_in.connect(audit.record_sign_in, dispatch_uid="audit sign-in")
@@ -34,3 +37,12 @@ class AccountsConfig(AppConfig):
             (account_signals.email_removed, "email.removed"),
         ):
             signal.connect(audit.record_own_change(action=action), weak=False, dispatch_uid=f"audit {action}")
+        for factor_signal, receiver in (
+            (factor_signals.authenticator_added, second_factors.note_added),
+            (factor_signals.authenticator_removed, second_factors.note_removed),
+            (factor_signals.authenticator_reset, second_factors.note_reset),
+            (factor_signals.authenticator_used, second_factors.note_used),
+            (factor_signals.authentication_failed, second_factors.note_failed),
+        ):
+            factor_signal.connect(receiver, dispatch_uid=f"second factors: {receiver.__name__}")
+        pre_save.connect(second_factors.mark_as_seen, sender=Authenticator, dispatch_uid="recovery codes are seen")

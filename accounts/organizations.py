@@ -1,14 +1,19 @@
-"""Creating an organization. It always begins with one Admin, so that nobody's credits are ever without one."""
+"""Creating an organization, and what it asks of its people.
+
+It always begins with one Admin, so that nobody's credits are ever without one.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.text import slugify
 
-from accounts import audit, memberships
+from accounts import audit, memberships, notices, second_factors
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Role
 
@@ -86,6 +91,50 @@ def _save_with_free_slug(organization: Organization, *, is_given: bool) -> None:
             if is_given or is_last_try:
                 raise SlugTaken(organization.slug) from error
             organization.slug = free_slug(name=organization.name)
+
+
+class SecondFactorMissing(Exception):
+    """Whoever asks a second factor of others needs one first."""
+
+
+def require_second_factor(
+    *, organization: Organization, is_required: bool, actor: User, request: HttpRequest | None = None
+) -> bool:
+    """Ask a second factor of everyone who is Admin or Billing, or stop asking; returns whether that is a change.
+
+    It counts from each person's next request on: whoever has none is led to set one up before anything else. Raises
+    ``SecondFactorMissing`` when the actor has none.
+    """
+    if is_required and not second_factors.has_factor(user=actor):
+        raise SecondFactorMissing
+    with transaction.atomic():
+        changed = Organization.objects.filter(pk=organization.pk, requires_second_factor=not is_required).update(
+            requires_second_factor=is_required
+        )
+        organization.requires_second_factor = is_required
+        if not changed:
+            return False
+        event = audit.record(
+            organization=organization,
+            actor=actor,
+            action="organization.second_factor_required" if is_required else "organization.second_factor_not_required",
+            target=f"organization:{organization.pk}",
+            before={"requires_second_factor": not is_required},
+            after={"requires_second_factor": is_required},
+            request=request,
+        )
+        now = "now need a second factor" if is_required else "no longer need a second factor"
+        notices.tell_people(
+            organization=organization,
+            actor=actor,
+            kind="second_factor",
+            subject=f"Admin and Billing members of {organization.name} {now}",
+            body=f"{actor.get_full_name()} decided that everyone who is Admin or Billing in {organization.name} "
+            f"{now.removeprefix('now ')}{' from now on' if is_required else ''}.\n\n"
+            f"See {settings.SITE_URL}{reverse('organization_security', args=[organization.slug])}\n",
+            key=f"{event.pk}",
+        )
+    return True
 
 
 def free_slug(*, name: str) -> str:

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from accounts import outbox, sessions, throttles
+from accounts import outbox, sessions, throttles, used_codes
 
 
 @shared_task(ignore_result=True)
@@ -22,3 +22,9 @@ def remove_ended_throttles() -> None:
 def remove_ended_sessions() -> None:
     """Remove sessions that are over."""
     sessions.remove_ended(at=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def forget_used_codes() -> None:
+    """Delete notes of codes that have run out long ago."""
+    used_codes.forget(at=timezone.now())

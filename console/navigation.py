@@ -58,6 +58,13 @@ PAGES: Final = (
     ),
     Page(label="Members", icon="users", path_name="members", permission=Permission.MEMBERS_MANAGE, group="Settings"),
     Page(
+        label="Security",
+        icon="shield-check",
+        path_name="organization_security",
+        permission=Permission.ORGANIZATION_EDIT,
+        group="Settings",
+    ),
+    Page(
         label="Audit log",
         icon="scroll-text",
         path_name="audit_log",

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -64,6 +65,8 @@ IS_TLS = SITE_URL.startswith("https://")
 
 SECRET_KEY = required("SECRET_KEY")
 SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", default=[])
+# What second factors' secrets are encrypted with in the database: the first encrypts, all of them decrypt.
+MFA_ENCRYPTION_KEYS: list[str] = [key.strip() for key in env.list("MFA_ENCRYPTION_KEYS", default=[]) if key.strip()]
 
 # --- Stripe ----------------------------------------------------------------------------------------------------------
 
@@ -111,6 +114,7 @@ def refuse_unsafe_settings() -> None:
             f"SECRET_KEY is weak: it needs at least {SECRET_KEY_LENGTH_MIN} random characters. Make one with: "
             "python -c 'import secrets; print(secrets.token_urlsafe(60))'"
         )
+    refuse_unusable_encryption_keys()
     outside_hosts = sorted(host for host in ALLOWED_HOSTS if host.lower() not in LOOPBACK_HOSTS)
     if DEBUG and outside_hosts:
         raise ImproperlyConfigured(
@@ -129,6 +133,20 @@ def refuse_unsafe_settings() -> None:
             "everyone who reaches it, so it runs on localhost only."
         )
     refuse_mixed_stripe()
+
+
+def refuse_unusable_encryption_keys() -> None:
+    """Stop a start that could not read or keep the secrets of second factors."""
+    how = "Make one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
+    if not MFA_ENCRYPTION_KEYS:
+        raise ImproperlyConfigured(f"MFA_ENCRYPTION_KEYS is not set: second factors are kept encrypted. {how}")
+    for place, key in enumerate(MFA_ENCRYPTION_KEYS, start=1):
+        try:
+            Fernet(key)
+        except ValueError as error:
+            raise ImproperlyConfigured(
+                f"MFA_ENCRYPTION_KEYS: key {place} is not 32 bytes in URL-safe base64. {how}"
+            ) from error
 
 
 def refuse_mixed_stripe() -> None:
@@ -183,6 +201,7 @@ INSTALLED_APPS = [
     "csp",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
     "accounts",
     "billing",
     # The last one: what it does after migrations sees the tables of all others.
@@ -206,6 +225,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.rate_limits.RateLimits",
+    "accounts.middleware.second_factors.StaffNeedASecondFactor",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 # The gate knows no browser: no session, no cookie, no page. console.gateway_wsgi puts this in MIDDLEWARE's place.
@@ -300,6 +320,24 @@ ACCOUNT_FORMS = {
     "change_password": "accounts.forms.ChangePasswordForm",
     "set_password": "accounts.forms.SetPasswordForm",
     "reauthenticate": "accounts.forms.ReauthenticateForm",
+}
+
+MFA_ADAPTER = "accounts.factor_adapter.FactorAdapter"
+# Off, as ACCOUNT_RATE_LIMITS above.
+MFA_RATE_LIMITS = False
+MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+# A code is good for its own 30 seconds and no longer (record 0111).
+MFA_TOTP_TOLERANCE = 0
+MFA_FORMS = {
+    "authenticate": "accounts.factor_forms.AuthenticateForm",
+    "reauthenticate": "accounts.factor_forms.ReauthenticateForm",
+    "activate_totp": "accounts.factor_forms.ActivateTOTPForm",
+    "authenticate_webauthn": "accounts.factor_forms.AuthenticateWebAuthnForm",
+    "login_webauthn": "accounts.factor_forms.LoginWebAuthnForm",
+    "reauthenticate_webauthn": "accounts.factor_forms.ReauthenticateWebAuthnForm",
+    "add_webauthn": "accounts.factor_forms.AddWebAuthnForm",
+    "edit_webauthn": "accounts.factor_forms.EditWebAuthnForm",
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXY_COUNT
 
@@ -401,6 +439,7 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "forget-used-codes": {"task": "accounts.tasks.forget_used_codes", "schedule": timedelta(hours=1)},
     "deliver-outbox": {"task": "accounts.tasks.deliver_outbox", "schedule": timedelta(seconds=5)},
     "relay-credit-events": {"task": "billing.tasks.relay_credit_events", "schedule": timedelta(seconds=2)},
     "sweep-reloads": {"task": "billing.tasks.sweep_reloads", "schedule": timedelta(seconds=5)},
@@ -439,6 +478,8 @@ LOGGING: dict[str, Any] = {
         "django.request": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
         "celery": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
+        # It tells the id of each passkey.
+        "fido2": {"level": "WARNING"},
         # They tell every step of every font that goes into a PDF.
         "fontTools": {"level": "ERROR"},
         "fpdf": {"level": "ERROR"},

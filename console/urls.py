@@ -13,6 +13,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("o/<slug:slug>/", navigation.organization_home, name="organization"),
     path("healthz", views.health, name="health"),
     path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
     path("admin/", admin.site.urls),
 ]
 for app in ("accounts", "billing"):

@@ -5,6 +5,7 @@ from .invitations import Invitation, InvitationMail
 from .memberships import Membership
 from .organizations import Organization
 from .outbox import OutboxMessage
+from .second_factors import UsedCode
 from .service_keys import ServiceKey
 from .sessions import BrowserSession
 from .throttles import ThrottleCounter
@@ -22,5 +23,6 @@ __all__ = [
     "Role",
     "ServiceKey",
     "ThrottleCounter",
+    "UsedCode",
     "User",
 ]

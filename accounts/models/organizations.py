@@ -18,6 +18,9 @@ class Organization(models.Model):
         default="UTC",
         help_text="Dates and times are shown in this zone, with UTC beside them.",
     )
+    requires_second_factor = models.BooleanField(
+        "requires a second factor", default=False, help_text="Of everyone who is Admin or Billing here."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

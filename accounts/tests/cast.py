@@ -8,17 +8,29 @@ from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_
 from django.http import HttpRequest
 from django.test import Client
 
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Role
 
 PASSWORD = "correct horse battery"
+TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"  # pragma: allowlist secret
 
 _number = count(1)
 
 
-def person(email: str = "", *, name: str = "", is_staff: bool = False, is_superuser: bool = False) -> User:
-    """Somebody with a confirmed address and PASSWORD."""
-    return User.objects.create_user(
+def person(
+    email: str = "",
+    *,
+    name: str = "",
+    is_staff: bool = False,
+    is_superuser: bool = False,
+    has_factor: bool | None = None,
+) -> User:
+    """Somebody with a confirmed address and PASSWORD; staff, who need one, with an authenticator app too."""
+    user = User.objects.create_user(
         email or f"person-{next(_number)}@example.test",
         PASSWORD,
         name=name,
@@ -26,6 +38,28 @@ def person(email: str = "", *, name: str = "", is_staff: bool = False, is_superu
         is_staff=is_staff,
         is_superuser=is_superuser,
     )
+    if is_staff if has_factor is None else has_factor:
+        second_factor(user)
+    return user
+
+
+def second_factor(user: User) -> None:
+    """Give the person, who may have some already, an app that shows ``code()`` and recovery codes; nobody is told."""
+    if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
+        TOTP.activate(user, TOTP_SECRET)
+    RecoveryCodes.activate(user)
+
+
+def recovery_codes(user: User) -> list[str]:
+    """The codes that still work."""
+    kept = Authenticator.objects.get(user=user, type=Authenticator.Type.RECOVERY_CODES)
+    return list(RecoveryCodes(kept).get_unused_codes())
+
+
+def code(*, secret: str = TOTP_SECRET, periods_ago: int = 0) -> str:
+    """What the app shows now; a code of an earlier period has run out."""
+    now, *_others = yield_hotp_counters_from_time()
+    return str(format_hotp_value(hotp_value(secret, now - periods_ago)))
 
 
 def organization(name: str = "Acme Robotics", *, time_zone: str = "UTC") -> Organization:

@@ -67,7 +67,9 @@ def test_closing_an_account_is_in_history(admin_site):
 
 def inline_forms(user: User) -> dict[str, str]:
     return {
-        f"{name}-{kind}_FORMS": "0" for name in ("memberships", "emailaddress_set") for kind in ("TOTAL", "INITIAL")
+        f"{name}-{kind}_FORMS": "0"
+        for name in ("memberships", "emailaddress_set", "authenticator_set")
+        for kind in ("TOTAL", "INITIAL")
     }
 
 

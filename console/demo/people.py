@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 PASSWORD = "demo-credits-2026"
+# Staff sign in with a code beside it. It is as public as the password: an app takes it, and /demo/code/ shows the code.
+STAFF_TOTP_SECRET = "CREDITCONSOLEDEMOSTAFFCODE234567"  # pragma: allowlist secret
 BILLING_EMAIL = "billing@acme.example"
 
 

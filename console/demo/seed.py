@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
+
 from accounts import memberships, organizations, service_keys
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Role
-from console.demo.people import PASSWORD, PEOPLE, Person
+from console.demo.people import PASSWORD, PEOPLE, STAFF_TOTP_SECRET, Person
 
 ACME_SLUG = "acme-robotics"
 BOREALIS_SLUG = "borealis-labs"
@@ -21,6 +24,7 @@ def seed_people_and_organizations() -> None:
         if person.role:
             join(acme, user=users[person.email], role=Role(person.role))
     staff = users["staff@example.test"]
+    give_code(staff)
     # A second organization shows how to switch, and that a role holds in one organization only.
     borealis = organization(name="Borealis Labs", slug=BOREALIS_SLUG, time_zone="UTC", admin=staff)
     join(borealis, user=admin, role=Role.USER)
@@ -40,6 +44,12 @@ def user_for(person: Person) -> User:
             is_superuser=is_staff,
         )
     return user
+
+
+def give_code(user: User) -> None:
+    """Let the user sign in with the demo's public code, unless they have an app of their own by now."""
+    if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
+        TOTP.activate(user, STAFF_TOTP_SECRET)
 
 
 def organization(*, name: str, slug: str, time_zone: str, admin: User) -> Organization:

@@ -22,9 +22,10 @@ from pathlib import Path
 
 from console.demo import ports, visitor
 from console.demo.folders import CHECKOUT, DemoError, Folders, lock, prepare
-from console.demo.people import BILLING_EMAIL, PASSWORD, PEOPLE
+from console.demo.people import BILLING_EMAIL, PASSWORD, PEOPLE, STAFF_TOTP_SECRET
 from console.demo.processes import Processes
 from console.local import children, postgres, valkey
+from console.local.environment import encryption_key
 
 WEB_PORT, GATE_PORT, STRIPE_PORT = 8000, 8001, 8420
 PAGE_SECONDS_MAX = 60.0
@@ -230,6 +231,7 @@ def demo_variables(folders: Folders, addresses: Addresses) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": "console.settings",
         "DEBUG": "false",
         "SECRET_KEY": keys["SECRET_KEY"],
+        "MFA_ENCRYPTION_KEYS": keys["MFA_ENCRYPTION_KEYS"],
         "ALLOWED_HOSTS": "localhost,127.0.0.1",
         "SITE_URL": addresses.site,
         "GATE_URL": addresses.gate,
@@ -263,18 +265,22 @@ def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def kept_secrets(path: Path) -> dict[str, str]:
-    """The demo's own keys, made at the first start and kept, so that sessions outlive a restart."""
-    if path.exists():
-        kept: dict[str, str] = json.loads(path.read_text())
-        return kept
+    """The demo's own keys, made at the first start and kept, so that sessions outlive a restart.
+
+    A folder of an older version lacks some: those are made now.
+    """
     made = {
         "SECRET_KEY": secrets.token_urlsafe(60),
+        "MFA_ENCRYPTION_KEYS": encryption_key(),
         "STRIPE_SECRET_KEY": f"sk_test_{secrets.token_hex(16)}",
         "STRIPE_PUBLISHABLE_KEY": f"pk_test_{secrets.token_hex(16)}",
         "STRIPE_WEBHOOK_SECRET": f"whsec_{secrets.token_hex(16)}",
     }
-    write_private(path, json.dumps(made))
-    return made
+    kept: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if kept.keys() >= made.keys():
+        return kept
+    write_private(path, json.dumps(made | kept))
+    return made | kept
 
 
 def console_commands(addresses: Addresses, *, environment: Mapping[str, str]) -> dict[str, list[str]]:
@@ -366,6 +372,7 @@ def show_addresses(addresses: Addresses, folders: Folders) -> None:
     show()
     for person in PEOPLE:
         show(f"  {person.email:<24} {PASSWORD}   {person.role or 'staff'}")
+    show(f"  Staff also need a code: {addresses.site}/demo/code/ (or an app, with the secret {STAFF_TOTP_SECRET})")
     show()
     if folders.is_ephemeral:
         show(f"  Folder        {folders.base} (deleted at the end)")

@@ -7,6 +7,7 @@ from console.demo import views
 app_name = "demo"
 
 urlpatterns = [
+    path("code/", views.code, name="code"),
     path("mailbox/", views.mailbox, name="mailbox"),
     path("mailbox/<str:name>/", views.mail, name="mail"),
 ]

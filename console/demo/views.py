@@ -1,4 +1,4 @@
-"""The demo's mailbox: every mail that the product has sent, for whoever sits at this machine."""
+"""What only the demo shows, to whoever sits at this machine: every mail sent, and the code that staff sign in with."""
 
 import email
 import email.policy
@@ -8,11 +8,15 @@ from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
 
+from allauth.mfa import app_settings
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 
 from accounts.access import public
+from console.demo.people import STAFF_TOTP_SECRET
 
 LISTED_MAX = 200
 FILE_NAME = re.compile(r"[0-9TZ.]+-[0-9a-f]{16}")
@@ -43,6 +47,19 @@ def mail(request: HttpRequest, name: str) -> HttpResponse:
     if not FILE_NAME.fullmatch(name) or not path.exists():
         raise Http404
     return render(request, "demo/mail.html", {"mail": read_mail(path)})
+
+
+@public("the demo's staff have no phone; the route exists in the demo only")
+def code(request: HttpRequest) -> HttpResponse:
+    """Show the code that an authenticator app of the demo's staff would show now."""
+    at = int(timezone.now().timestamp())
+    counter, age_seconds = divmod(at, app_settings.TOTP_PERIOD)
+    context = {
+        "code": format_hotp_value(hotp_value(STAFF_TOTP_SECRET, counter)),
+        "seconds_left": app_settings.TOTP_PERIOD - age_seconds,
+        "secret": STAFF_TOTP_SECRET,
+    }
+    return render(request, "demo/code.html", context)
 
 
 def mail_folder() -> Path:

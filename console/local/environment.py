@@ -1,8 +1,14 @@
 """The environments that the tests and the checks run in: complete, so that a developer's own never leaks in."""
 
+import base64
 import secrets
 
 CHECK_DATABASE_URL = "postgresql://console_app@127.0.0.1:9/console"
+
+
+def encryption_key() -> str:
+    """A new key for MFA_ENCRYPTION_KEYS, made without any package: 32 random bytes in URL-safe base64."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
 def for_tests() -> dict[str, str]:
@@ -10,6 +16,7 @@ def for_tests() -> dict[str, str]:
     return {
         "DEBUG": "false",
         "SECRET_KEY": secrets.token_urlsafe(60),
+        "MFA_ENCRYPTION_KEYS": encryption_key(),
         "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
         "SITE_URL": "http://localhost:8000",
         "GATE_URL": "http://localhost:8001",
@@ -33,6 +40,7 @@ def for_production_checks() -> dict[str, str]:
     return {
         "DEBUG": "false",
         "SECRET_KEY": secrets.token_urlsafe(60),
+        "MFA_ENCRYPTION_KEYS": encryption_key(),
         "ALLOWED_HOSTS": "console.example.com",
         "SITE_URL": "https://console.example.com",
         "GATE_URL": "https://gate.example.com",

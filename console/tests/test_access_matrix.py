@@ -67,6 +67,7 @@ MEMBER_ROUTES = {
     "invitation_withdraw": {"admin"},
     "roles": EVERY_ROLE,
     "leave": EVERY_ROLE,
+    "organization_security": {"admin"},
 }
 # Pages of a person: everybody who is signed in.
 SIGNED_IN_ROUTES = {
@@ -78,6 +79,19 @@ SIGNED_IN_ROUTES = {
     "account_profile",
     "account_sessions",
     "organization_create",
+    "second_factor_required",
+    "mfa_index",
+    "mfa_reauthenticate",
+    "mfa_activate_totp",
+    "mfa_deactivate_totp",
+    "mfa_view_recovery_codes",
+    "mfa_generate_recovery_codes",
+    "mfa_download_recovery_codes",
+    "mfa_list_webauthn",
+    "mfa_add_webauthn",
+    "mfa_reauthenticate_webauthn",
+    "mfa_remove_webauthn",
+    "mfa_edit_webauthn",
 }
 # Pages of a person that show one row, and only to the person it is meant for; tested where they are.
 OWN_ROUTES = {"own_invitation"}
@@ -87,6 +101,8 @@ PUBLIC_ROUTES = {
     "invitation",
     "invitation_link",
     "account_login",
+    "mfa_authenticate",
+    "mfa_login_webauthn",
     "account_logout",
     "account_inactive",
     "account_signup",
@@ -134,6 +150,8 @@ class World:
         }
         self.people["stranger"] = cast.member(self.other, role=Role.ADMIN).user
         self.people["staff"] = cast.person(is_staff=True, is_superuser=True)
+        for person in ("admin", "user", "stranger", "staff"):
+            cast.second_factor(self.people[person])
         self.people["former member"] = cast.member(self.acme, role=Role.ADMIN).user
         self.purchase = purchase_of(self.acme, by=self.people["billing"])
         self.purchase_of_other = purchase_of(self.other, by=self.people["stranger"])
@@ -171,6 +189,8 @@ class World:
         """The route's address with ids of rows that exist."""
         values: dict[str, dict[str, Any]] = {
             "organization": {"slug": "acme"},
+            "mfa_edit_webauthn": {"pk": 1},
+            "mfa_remove_webauthn": {"pk": 1},
             "account_confirm_email": {"key": "no-such-key"},
             "invitation_link": {"token": "no-such-link"},
             "own_invitation": {"invitation_id": self.invitation.pk},
@@ -385,8 +405,10 @@ def test_pages_of_a_person_need_a_session(world, name):
 @pytest.mark.parametrize("name", sorted(PUBLIC_ROUTES))
 def test_public_pages_are_public(world, name):
     response = world.client("anonymous").get(world.url(name))
-    # Without a session, or with sign-in by code off, these two only lead to the way in.
-    leads_to_sign_in = name in {"account_logout", "account_confirm_login_code"}
+    # Without a session, without a first step, or with sign-in by code off, these only lead to the way in.
+    leads_to_sign_in = name in {
+        *("account_logout", "account_confirm_login_code", "mfa_authenticate", "mfa_login_webauthn")
+    }
     assert outcome(response) == ("sign in first" if leads_to_sign_in else "in")
 
 

@@ -12,6 +12,7 @@ from accounts.tests import cast
 pytestmark = pytest.mark.django_db
 
 BILLING = "/o/acme/settings/billing/"
+SECURITY = "/o/acme/settings/security/"
 USAGE = "/o/acme/usage/"
 MEMBERS = "/o/acme/settings/members/"
 AUDIT_LOG = "/o/acme/settings/audit-log/"
@@ -38,7 +39,7 @@ def test_each_role_lands_on_the_first_page_it_may_use(client, role, landing):
 @pytest.mark.parametrize(
     ("role", "links"),
     [
-        (Role.ADMIN, {BILLING, USAGE, MEMBERS, AUDIT_LOG}),
+        (Role.ADMIN, {BILLING, USAGE, MEMBERS, SECURITY, AUDIT_LOG}),
         (Role.BILLING, {BILLING, USAGE}),
         (Role.DEVELOPER, {USAGE}),
         (Role.USER, set()),

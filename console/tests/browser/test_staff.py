@@ -13,6 +13,7 @@ from accounts.models import Organization
 from accounts.tests import cast
 from billing.credits import ledger, metering, prices, queries
 from billing.models import Charge, CreditLot, PriceVersion, Reversal, StripeEvent, UnpricedUsage
+from console.tests.browser import second_factor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -87,9 +88,7 @@ def open_page(browser: Browser, site: str) -> Iterator[Open]:
 def sign_in(page: Page) -> None:
     cast.person("staff@example.test", name="Sam Staff", is_staff=True, is_superuser=True)
     page.goto("/admin/")
-    page.get_by_label("Email").or_(page.get_by_label("E-mail")).first.fill("staff@example.test")
-    page.get_by_label("Password").first.fill(cast.PASSWORD)
-    page.keyboard.press("Enter")
+    second_factor.sign_in(page, "staff@example.test", app=second_factor.App(secret=cast.TOTP_SECRET))
     expect(page.get_by_role("link", name="Billing accounts").first).to_be_visible()
 
 
