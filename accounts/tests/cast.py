@@ -5,12 +5,11 @@ from itertools import count
 from typing import Any
 
 from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY, record_authentication
-from django.http import HttpRequest
-from django.test import Client
-
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from django.http import HttpRequest
+from django.test import Client
 
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Role

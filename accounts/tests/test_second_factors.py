@@ -201,6 +201,7 @@ def test_an_open_session_alone_changes_no_factor(client, maya, name):
     if "recovery" in name:
         cast.second_factor(maya)
     client.force_login(maya)
+    cast.grow_stale(client)
     for method in (client.get, client.post) if "view" not in name else (client.get,):
         assert method(reverse(name))["Location"].startswith("/accounts/reauthenticate/")
 
@@ -373,6 +374,7 @@ def test_an_admin_without_one_sets_up_their_own_first(client, maya, acme):
 def test_an_old_sign_in_proves_itself_before_the_demand_changes(client, maya, acme):
     cast.second_factor(maya)
     client.force_login(maya)
+    cast.grow_stale(client)
     response = client.post(reverse("organization_security", args=["acme"]), {"is_required": "on"})
     assert response["Location"].startswith("/accounts/reauthenticate/")
     assert not Organization.objects.get().requires_second_factor
