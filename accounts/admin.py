@@ -26,6 +26,7 @@ from accounts.models import (
     Membership,
     Organization,
     OutboxMessage,
+    Scope,
     ServiceKey,
     User,
 )
@@ -366,11 +367,16 @@ class OutboxMessageAdmin(ReadOnly, KeysetAdmin):
 
 @admin.register(ServiceKey)
 class ServiceKeyAdmin(admin.ModelAdmin):
-    list_display = ("name", "prefix", "created_at", "last_used_at", "revoked_at")
+    list_display = ("name", "prefix", "scope_names", "created_at", "last_used_at", "revoked_at")
     search_fields = ("name", "prefix")
-    fields = ("name", "prefix", "created_at", "last_used_at", "revoked_at")
-    readonly_fields = ("prefix", "created_at", "last_used_at", "revoked_at")
+    fields = ("name", "prefix", "scope_names", "created_at", "last_used_at", "revoked_at")
+    readonly_fields = ("prefix", "scope_names", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
+
+    @admin.display(description="may")
+    def scope_names(self, key: ServiceKey) -> str:
+        """Its scopes by name."""
+        return ", ".join(key.scopes)
 
     def get_form(
         self, request: HttpRequest, obj: ServiceKey | None = None, change: bool = False, **kwargs: Any
@@ -380,7 +386,7 @@ class ServiceKeyAdmin(admin.ModelAdmin):
         return super().get_form(request, obj, change=change, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: ServiceKey | None = None) -> Any:
-        return ("name",) if obj is None else self.fields
+        return ("name", "scopes") if obj is None else self.fields
 
     def get_readonly_fields(self, request: HttpRequest, obj: ServiceKey | None = None) -> Any:
         return () if obj is None else self.readonly_fields
@@ -393,7 +399,12 @@ class ServiceKeyAdmin(admin.ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: ServiceKey, form: Any, change: bool) -> None:
-        issued = service_keys.issue(name=obj.name, actor=staff_of(request), request=request)
+        issued = service_keys.issue(
+            name=obj.name,
+            scopes=[Scope(scope) for scope in form.cleaned_data["scopes"]],
+            actor=staff_of(request),
+            request=request,
+        )
         obj.pk, obj._state.adding = issued.service_key.pk, False
         obj.prefix = issued.service_key.prefix
         # Handed to response_add, which ends this request; it is kept nowhere.

@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 
 from accounts import audit, memberships
 from accounts.emails import MAY_SIGN_UP_AS, invited_address
-from accounts.models import Membership, Organization, ServiceKey, User
+from accounts.models import Membership, Organization, Scope, ServiceKey, User
 from accounts.permissions import Role
 
 
@@ -68,9 +68,18 @@ class MembershipForm(forms.ModelForm):
 class NewServiceKeyForm(forms.ModelForm):
     """A new key for the gateway; its text is made by the use case."""
 
+    scopes = forms.MultipleChoiceField(
+        label="May",
+        choices=Scope.choices,
+        initial=Scope.values,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="A gateway that does everything needs all of it.",
+        error_messages={"required": "Choose at least one, or the key could do nothing."},
+    )
+
     class Meta:
         model = ServiceKey
-        fields = ("name",)
+        fields = ("name", "scopes")
 
 
 class Plain:

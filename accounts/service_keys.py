@@ -1,34 +1,26 @@
 """Keys with which the platform's gateway speaks to ``/v1/``. A key is shown once; only its digest stays.
 
-A key is ``ck_live_<8 public characters>_<43 secret characters>``, all base 62. The secret carries 256 random bits, so
-one round of SHA-256 is enough: there is nothing to guess that a slow hash would protect.
+Their text begins with ``ck_gate_`` (:mod:`accounts.key_text`). Keys from before that began like API keys do now,
+``ck_live_``, and had no checksum; they go on to work until they are revoked.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-import secrets
-import string
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
 from django.http import HttpRequest
 
-from accounts import audit
-from accounts.models import ServiceKey, User
+from accounts import audit, key_text
+from accounts.models import Scope, ServiceKey, User
 
-BEGINNING = "ck_live_"
-PUBLIC_LENGTH = 8
-SECRET_LENGTH = 43
-ALPHABET = string.ascii_letters + string.digits
-
-_SHAPE = re.compile(rf"({BEGINNING}[A-Za-z0-9]{{{PUBLIC_LENGTH}}})_([A-Za-z0-9]{{{SECRET_LENGTH}}})", flags=re.ASCII)
-# Compared with when there is no such key, so that an unknown prefix takes as long as a wrong secret.
-_NO_DIGEST = hashlib.sha256(b"").hexdigest()
+_FORMER_SHAPE = re.compile(
+    rf"({key_text.API_KEY}[A-Za-z0-9]{{{key_text.PUBLIC_LENGTH}}})_([A-Za-z0-9]{{{key_text.SECRET_LENGTH}}})",
+    flags=re.ASCII,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +31,45 @@ class IssuedKey:
     key_text: str = field(repr=False)
 
 
-def issue(*, name: str, actor: User | None, request: HttpRequest | None = None) -> IssuedKey:
-    """Make a key. The caller shows ``key_text`` once and keeps it nowhere."""
-    prefix = BEGINNING + _random_text(PUBLIC_LENGTH)
-    secret = _random_text(SECRET_LENGTH)
+def issue(
+    *,
+    name: str,
+    actor: User | None,
+    scopes: Collection[Scope] = tuple(Scope),
+    request: HttpRequest | None = None,
+) -> IssuedKey:
+    """Make a key that may do what ``scopes`` say. The caller shows ``key_text`` once and keeps it nowhere.
+
+    Raises:
+        ValueError: no scope, so that the key could do nothing.
+    """
+    if not scopes:
+        raise ValueError("a service key needs at least one scope")
+    key = key_text.make(beginning=key_text.SERVICE_KEY)
+    held = sorted({scope.value for scope in scopes})
     with transaction.atomic():
-        service_key = ServiceKey.objects.create(name=name.strip(), prefix=prefix, secret_sha256=_digest(secret))
+        service_key = ServiceKey.objects.create(
+            name=name.strip(), prefix=key.prefix, secret_sha256=key_text.digest(key.secret), scopes=held
+        )
         audit.record(
             organization=None,
             actor=actor,
             action="service_key.issued",
             target=f"service_key:{service_key.pk}",
-            after={"prefix": prefix},
+            after={"prefix": key.prefix, "scopes": held},
             request=request,
         )
-    return IssuedKey(key_text=f"{prefix}_{secret}", service_key=service_key)
+    return IssuedKey(key_text=key.text, service_key=service_key)
 
 
 def find(*, key_text: str) -> ServiceKey | None:
     """The key that ``key_text`` is, if it was issued and not revoked. Says nothing about why not, in text or time."""
-    match = _SHAPE.fullmatch(key_text)
-    if match is None:
+    parts = _parts(key_text)
+    if parts is None:
         return None
-    prefix, secret = match.groups()
+    prefix, secret = parts
     service_key = ServiceKey.objects.filter(prefix=prefix).first()
-    stored = service_key.secret_sha256 if service_key else _NO_DIGEST
-    is_genuine = hmac.compare_digest(stored, _digest(secret))
+    is_genuine = _is_genuine(service_key, secret)
     if service_key is None or not is_genuine or service_key.is_revoked:
         return None
     return service_key
@@ -93,9 +98,15 @@ def mark_used(*, ids: Iterable[int], at: datetime) -> None:
     ServiceKey.objects.filter(pk__in=list(ids)).update(last_used_at=at)
 
 
-def _random_text(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+def _parts(text: str) -> tuple[str, str] | None:
+    """Prefix and secret of a key's text."""
+    key = key_text.parse(text, beginning=key_text.SERVICE_KEY)
+    if key is not None:
+        return key.prefix, key.secret
+    former = _FORMER_SHAPE.fullmatch(text)
+    return (former[1], former[2]) if former else None
 
 
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("ascii")).hexdigest()
+def _is_genuine(service_key: ServiceKey | None, secret: str) -> bool:
+    stored = service_key.secret_sha256 if service_key is not None else None
+    return key_text.is_same(stored=stored, given=key_text.digest(secret))

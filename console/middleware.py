@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from accounts import current_request
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
-SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
+SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|gate|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
 SECRET_LINKS = re.compile(r"(/invitations/)[A-Za-z0-9_-]{6,}")
 
 
@@ -59,7 +59,7 @@ class ReferenceFilter(logging.Filter):
 
 
 class SecretsFilter(logging.Filter):
-    """Blanks secrets in log lines: keys and secrets of Stripe, service keys, the links of invitations."""
+    """Blanks secrets in log lines: keys and secrets of Stripe, API keys, service keys, the links of invitations."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record where it carries a secret; never drop it."""

@@ -138,11 +138,13 @@ def test_history_and_mail_can_only_be_looked_at(admin_site):
 
 
 def test_a_key_is_shown_once_and_kept_nowhere(admin_site, staff):
-    response = admin_site.post(reverse("admin:accounts_servicekey_add"), {"name": "gateway"})
-    found = re.search(r"ck_live_\w{8}_\w{43}", response.content.decode())
+    url = reverse("admin:accounts_servicekey_add")
+    response = admin_site.post(url, {"name": "gateway", "scopes": ["meter", "read"]})
+    found = re.search(r"ck_gate_[A-Za-z0-9]{8}_[A-Za-z0-9]{49}", response.content.decode())
     assert found is not None
     key = ServiceKey.objects.get()
     assert service_keys.find(key_text=found[0]) == key
+    assert key.scopes == ["meter", "read"]
     assert "no-store" in response["Cache-Control"]
     assert events("service_key.issued")[0].actor == staff
     for url in (
@@ -154,6 +156,13 @@ def test_a_key_is_shown_once_and_kept_nowhere(admin_site, staff):
         page = admin_site.get(url)
         assert page.status_code == 200
         assert found[0] not in page.content.decode()
+
+
+def test_a_key_that_may_do_nothing_is_not_made(admin_site):
+    for scopes in ([], ["everything"]):
+        response = admin_site.post(reverse("admin:accounts_servicekey_add"), {"name": "gateway", "scopes": scopes})
+        assert response.context["errors"]
+    assert not ServiceKey.objects.exists()
 
 
 def test_a_key_is_revoked_from_the_list(admin_site):

@@ -1,12 +1,14 @@
 """Service keys: shown once, kept as a digest, ended for good."""
 
+import hashlib
 import re
 from datetime import UTC, datetime
 
 import pytest
+from django.db import IntegrityError, transaction
 
-from accounts import service_keys
-from accounts.models import AuditEvent, ServiceKey
+from accounts import api_keys, key_text, service_keys
+from accounts.models import ApiKey, AuditEvent, Scope, ServiceKey
 from accounts.tests import cast
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_key_is_found_by_its_text():
     issued = service_keys.issue(name=" gateway ", actor=None)
-    assert re.fullmatch(r"ck_live_[A-Za-z0-9]{8}_[A-Za-z0-9]{43}", issued.key_text)
+    assert re.fullmatch(r"ck_gate_[A-Za-z0-9]{8}_[A-Za-z0-9]{49}", issued.key_text)
     assert service_keys.find(key_text=issued.key_text) == issued.service_key
     assert issued.service_key.name == "gateway"
 
@@ -28,7 +30,9 @@ def test_the_database_and_the_log_never_hold_the_secret():
     assert secret not in repr(issued)
 
 
-@pytest.mark.parametrize("change", ["secret", "prefix", "case", "short", "long", "newline", "space", "empty", "nul"])
+@pytest.mark.parametrize(
+    "change", ["secret", "prefix", "case", "short", "long", "checksum", "newline", "space", "empty", "nul"]
+)
 def test_a_text_that_is_not_exactly_the_key_finds_nothing(change):
     text = service_keys.issue(name="gateway", actor=None).key_text
     other = service_keys.issue(name="other", actor=None).key_text
@@ -38,12 +42,43 @@ def test_a_text_that_is_not_exactly_the_key_finds_nothing(change):
         "case": text.swapcase(),
         "short": text[:-1],
         "long": text + "a",
+        "checksum": text[:-1] + ("a" if text[-1] != "a" else "b"),
         "newline": text + "\n",
         "space": " " + text,
         "empty": "",
         "nul": text[:-1] + "\x00",
     }[change]
     assert service_keys.find(key_text=changed) is None
+
+
+def test_a_key_from_before_checksums_goes_on_to_work_until_it_is_revoked():
+    prefix, secret = "ck_live_AbCdEf01", "s" * 43
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    key = ServiceKey.objects.create(
+        name="former", prefix=prefix, secret_sha256=digest, scopes=["meter", "read", "keys"]
+    )
+    assert service_keys.find(key_text=f"{prefix}_{secret}") == key
+    service_keys.revoke(service_key=key, at=AT, actor=None)
+    assert service_keys.find(key_text=f"{prefix}_{secret}") is None
+
+
+def test_a_key_of_an_organization_is_no_service_key_and_the_other_way_round():
+    issued = api_keys.create(
+        organization=cast.organization(), name="a", surface=ApiKey.Surface.API, expires_at=None, actor=None
+    )
+    assert service_keys.find(key_text=issued.key_text) is None
+    text = service_keys.issue(name="gateway", actor=None).key_text
+    assert api_keys.verify(prefix=text[:16], key_sha256=key_text.digest(text)) is None
+
+
+def test_a_key_holds_its_scopes_and_the_database_knows_no_others():
+    key = service_keys.issue(name="reader", scopes=[Scope.READ], actor=None).service_key
+    assert [key.may(scope) for scope in Scope] == [False, True, False]
+    with pytest.raises(ValueError, match="at least one"):
+        service_keys.issue(name="nothing", scopes=[], actor=None)
+    for scopes in ([], ["root"]):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            ServiceKey.objects.filter(pk=key.pk).update(scopes=scopes)
 
 
 def test_a_revoked_key_is_nobody():

@@ -22,3 +22,13 @@ def test_a_key_has_a_name_that_fits(name: str):
     with pytest.raises(CommandError, match="1 to 80"):
         call_command("create_service_key", name=name)
     assert not ServiceKey.objects.exists()
+
+
+def test_a_key_may_do_what_it_is_told_to_and_everything_otherwise():
+    output = StringIO()
+    call_command("create_service_key", "--name", "reader", "--scope", "read", "--scope", "keys", stdout=output)
+    call_command("create_service_key", "--name", "all", stdout=output)
+    scopes = dict(ServiceKey.objects.values_list("name", "scopes"))
+    assert scopes == {"reader": ["keys", "read"], "all": ["keys", "meter", "read"]}
+    with pytest.raises(CommandError):
+        call_command("create_service_key", "--name", "x", "--scope", "root")

@@ -65,7 +65,8 @@ def test_the_same_block_again_changes_nothing_and_an_ended_one_is_kept(customer)
     assert not end(customer, UsageBlock.Kind.STOP)
     block = UsageBlock.objects.get()
     assert block.actor_id == block.ended_by_id == actor.pk
-    assert block.ended_at is not None and block.ended_at >= block.begun_at
+    assert block.ended_at is not None
+    assert block.ended_at >= block.begun_at
     assert begin(customer, UsageBlock.Kind.STOP)
     assert UsageBlock.objects.count() == 2
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from accounts import api_keys
 from accounts.audit_actions import ACTIONS, Group, UnknownAction, actions_in, check
 from billing.credits import corrections
 from billing.models import ProblemReport, Purchase, Refund
@@ -26,6 +27,7 @@ MADE = {
         f"refund.{state.value}" for state in Refund.State if state is not Refund.State.CREATED
     },
     "billing/payments/problem_reports.py": {f"problem.{state.value}" for state in ProblemReport.State},
+    "accounts/api_keys.py": {f"api_key.{done}" for done in api_keys._DONE},
     "billing/credits/corrections.py": {f"credit_account.{done}" for done in corrections._DONE.values()},
 }
 
