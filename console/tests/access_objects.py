@@ -1,0 +1,115 @@
+"""The kinds of objects that addresses and forms name, one of each for either organization of the matrix.
+
+A kind is a function from a side (one organization, its people and its rows) to the value that stands in an address or
+a form: an id, a number, a token. It is called once for each side when the world is made, and may make the row.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+from django.utils import timezone
+
+from accounts import invitations
+from accounts.models import AuditEvent, Invitation, Membership
+from accounts.permissions import Role
+from billing.models import AutoReloadConsent, CreditNote, PaymentMethod, Purchase, Receipt
+from billing.tests.documents import credited
+
+if TYPE_CHECKING:
+    from console.tests.access_world import Side
+
+INVITED: Final = "lena@partner.example"
+
+Value = int | str | UUID
+KINDS: Final[dict[str, Callable[["Side"], Value]]] = {}
+
+
+def kind(function: Callable[["Side"], Value]) -> Callable[["Side"], Value]:
+    """Register a kind by the function's name."""
+    KINDS[function.__name__] = function
+    return function
+
+
+@kind
+def purchase(side: "Side") -> Value:
+    """A purchase that was paid."""
+    return side.buyer.purchases[0].pk
+
+
+@kind
+def open_purchase(side: "Side") -> Value:
+    """A purchase whose outcome the processor has not told yet."""
+    made = Purchase.objects.create(
+        organization=side.organization,
+        kind=Purchase.Kind.MANUAL,
+        state=Purchase.State.PROCESSING,
+        amount_cents=2_500,
+        credit_nano=25 * 10**9,
+        attempt_key=uuid4(),
+        payment_method=PaymentMethod.objects.get(organization=side.organization),
+        actor=side.buyer.billing,
+        terms_version="test",
+        terms_accepted_at=timezone.now(),
+        payment_intent_id=f"pi_{side.organization.slug}",
+        sent_at=timezone.now(),
+    )
+    return made.pk
+
+
+@kind
+def card(side: "Side") -> Value:
+    return PaymentMethod.objects.get(organization=side.organization).pk
+
+
+@kind
+def consent(side: "Side") -> Value:
+    """A consent to auto-reload."""
+    return AutoReloadConsent.objects.filter(organization=side.organization).latest("pk").pk
+
+
+@kind
+def receipt(side: "Side") -> Value:
+    """The number of a receipt."""
+    return Receipt.objects.filter(organization=side.organization)[0].number
+
+
+@kind
+def receipt_row(side: "Side") -> Value:
+    """The row of a receipt, by which its list is paged."""
+    return Receipt.objects.filter(organization=side.organization)[0].pk
+
+
+@kind
+def credit_note(side: "Side") -> Value:
+    """The number of a credit note."""
+    note: CreditNote = credited(Receipt.objects.filter(organization=side.organization)[0])
+    return note.number
+
+
+@kind
+def membership(side: "Side") -> Value:
+    """A member who is neither Admin nor anybody else's principal alone: the one with the role User."""
+    return Membership.objects.get(organization=side.organization, role=Role.USER).pk
+
+
+@kind
+def invitation(side: "Side") -> Value:
+    """An open invitation to INVITED."""
+    at = timezone.now()
+    made = Invitation.objects.create(
+        organization=side.organization,
+        email=INVITED,
+        role=Role.USER,
+        token_sha256=invitations.token_sha256(side.organization.slug),
+        invited_by=side.people["admin"],
+        sent_at=at,
+        expires_at=at + invitations.LIFETIME,
+    )
+    return made.pk
+
+
+@kind
+def audit_event(side: "Side") -> Value:
+    """What happened last, by which the audit log is paged."""
+    return AuditEvent.objects.filter(organization=side.organization).latest("pk").pk

@@ -1,0 +1,23 @@
+"""What the tests of access share: one world for a module, and how many cases there were."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from console.tests.access_cases import COUNTS
+from console.tests.access_world import World, a_world
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: Any, role_address: Callable[[str], str]) -> Iterator[World]:
+    """Two organizations and everybody, for all cases of the module; tests that use it take no `django_db` mark."""
+    with django_db_blocker.unblock(), a_world(role_address("superuser")) as made:
+        yield made
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many cases the matrix had."""
+    if COUNTS:
+        counts = ", ".join(f"{count:,} {name}" for name, count in sorted(COUNTS.items()))
+        terminalreporter.write_line(f"access matrix: {counts}")
