@@ -37,11 +37,14 @@ class MembershipEnded(Exception):
 def add_member(
     *, organization: Organization, user: User, role: Role, actor: User | None, request: HttpRequest | None = None
 ) -> Membership:
-    """Make ``user`` a member with ``role``. Raises ``AlreadyMember``."""
+    """Make ``user`` a member with ``role``. Raises ``AlreadyMember``.
+
+    The other Admins are told, unless the actor is the new member, who had an invitation: then that is told.
+    """
     try:
         with transaction.atomic():
             membership = Membership.objects.create(organization=organization, user=user, role=role)
-            audit.record(
+            event = audit.record(
                 organization=organization,
                 actor=actor,
                 action="membership.added",
@@ -49,6 +52,9 @@ def add_member(
                 after={"user": user.pk, "role": membership.role},
                 request=request,
             )
+            if actor is None or actor.pk != user.pk:
+                context = _mail_context(membership, actor=actor)
+                _tell_others(membership, template="member_added", context=context, actor=actor, event=event)
     except IntegrityError as error:
         if Membership.objects.filter(organization=organization, user=user).exists():
             raise AlreadyMember from error
@@ -161,6 +167,7 @@ def _tell_others(
         subject=subject,
         body=body,
         key=str(event.pk),
+        but=[membership.user],
     )
 
 

@@ -13,6 +13,7 @@ from django.db.models import OuterRef, QuerySet
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
+from accounts import notices
 from accounts.models import Membership, Organization, Role, User
 from accounts.moments import day_text, moment_text
 from accounts.outbox import send_mail_later
@@ -159,21 +160,61 @@ def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
         "card": str(card),
         "former": str(former) if former is not None else "",
         "actor": card.added_by.get_full_name(),
-        "moment": _moment(card.added_at, organization),
+        "circumstances": notices.circumstances(organization=organization, actor=card.added_by),
     }
     _send_to_all("card_replaced", organization, context, key=f"card-replaced-{card.pk}")
+    done = f"replaced {former} by {card}" if former is not None else f"added {card}"
+    _tell_contacts(organization, card.added_by, f"{done} as payment method", key=f"replaced-{card.pk}")
 
 
-def card_removed(*, card: PaymentMethod, actor: User, was_reload_on: bool, at: datetime) -> None:
+def card_removed(*, card: PaymentMethod, actor: User, was_reload_on: bool) -> None:
     """There is no card any more. ``was_reload_on``: auto-reload was switched off with it."""
     organization = card.organization
     context = {
         "card": str(card),
         "actor": actor.get_full_name(),
-        "moment": _moment(at, organization),
         "was_reload_on": was_reload_on,
+        "circumstances": notices.circumstances(organization=organization, actor=actor),
     }
     _send_to_all("card_removed", organization, context, key=f"card-removed-{card.pk}")
+    more = ", and auto-reload was switched off with it" if was_reload_on else ""
+    _tell_contacts(organization, actor, f"removed {card}, the payment method{more}", key=f"removed-{card.pk}")
+
+
+def reload_settings_changed(*, reload: AutoReload, actor: User, event_id: int) -> None:
+    """To the other Admins and the billing contacts: somebody has changed what is charged without asking."""
+    organization = reload.organization
+    if reload.is_enabled:
+        what = (
+            f"Below {dollars_text(reload.minimum_cents)} it buys credits up to {dollars_text(reload.target_cents)}, "
+            f"for {dollars_text(reload.monthly_cap_cents)} a month at most."
+        )
+    else:
+        what = "It is off: when credit runs out, the API stops until somebody buys."
+    notices.tell_people(
+        organization=organization,
+        actor=actor,
+        kind="auto_reload",
+        subject=f"Auto-reload of {organization} was changed",
+        body=f"{actor.get_full_name()} changed the auto-reload of {organization}.\n{what}\n\n"
+        f"The settings:\n{_url(_PATHS['auto_reload'], slug=organization.slug)}",
+        key=f"{event_id}",
+    )
+
+
+def reload_usage_confirmed(*, reload: AutoReload, actor: User, until: datetime, event_id: int) -> None:
+    """To the other Admins and the billing contacts: somebody wants the high usage that had paused auto-reload."""
+    organization = reload.organization
+    notices.tell_people(
+        organization=organization,
+        actor=actor,
+        kind="auto_reload",
+        subject=f"Auto-reload of {organization} goes on",
+        body=f"Usage far above the usual had paused auto-reload. {actor.get_full_name()} confirmed that it is wanted.\n"
+        f"Until {_moment(until, organization)} high usage doesn't pause it again; its monthly limit holds.\n\n"
+        f"The settings:\n{_url(_PATHS['auto_reload'], slug=organization.slug)}",
+        key=f"{event_id}",
+    )
 
 
 def card_expires(*, card: PaymentMethod, is_over: bool, key: str) -> None:
@@ -351,6 +392,19 @@ def _send_to_all(template: str, organization: Organization, context: Mapping[str
         )
         subject, _, body = text.lstrip().partition("\n\n")
         send_mail_later(to=[user.email], subject=subject.removeprefix("Subject: "), body=body, key=f"{key}-{user.pk}")
+
+
+def _tell_contacts(organization: Organization, actor: User, done: str, *, key: str) -> None:
+    """A change of the card, for those who are no members and so get no mail of their own about it."""
+    notices.tell_people(
+        organization=organization,
+        actor=actor,
+        kind="card",
+        subject=f"The payment method of {organization} was changed",
+        body=f"{actor.get_full_name()} {done} of {organization}.",
+        key=key,
+        but=_recipients(organization),
+    )
 
 
 def _recipients(organization: Organization) -> list[User]:

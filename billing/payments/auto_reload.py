@@ -116,7 +116,7 @@ def save(
         )
         text = _sentence(reload, card) if is_enabled else reload_off_sentence(**_numbers(reload))
         _keep_consent(reload, actor, AutoReloadConsent.Kind.SAVED, text=text, at=at)
-        audit.record(
+        event = audit.record(
             organization=organization,
             actor=actor,
             action="auto_reload.saved",
@@ -125,6 +125,8 @@ def save(
             after=_as_audited(reload),
             request=request,
         )
+        if before != _as_audited(reload):
+            emails.reload_settings_changed(reload=reload, actor=actor, event_id=event.pk)
         reload_line.review(organization_id=organization.pk)
         return reload
 
@@ -214,7 +216,7 @@ def confirm_usage(
             raise Refused("The settings have changed meanwhile. Please read the sentence once more.", code="changed")
         allowed_until = account.locked_at + allowance
         consent = _keep_consent(reload, actor, AutoReloadConsent.Kind.USAGE_CONFIRMED, text=text, at=at)
-        audit.record(
+        event = audit.record(
             organization=organization,
             actor=actor,
             action="auto_reload.usage_confirmed",
@@ -223,6 +225,7 @@ def confirm_usage(
             after={"allowed_until": allowed_until.isoformat()},
             request=request,
         )
+        emails.reload_usage_confirmed(reload=reload, actor=actor, until=allowed_until, event_id=event.pk)
         reload_line.release_brake(reload=reload, allowed_until=allowed_until)
         reload_line.review(organization_id=organization.pk)
         return reload

@@ -48,6 +48,6 @@ def remove(
             after={"was_reload_on": was_on},
             request=request,
         )
-        emails.card_removed(card=card, actor=actor, was_reload_on=was_on, at=at)
+        emails.card_removed(card=card, actor=actor, was_reload_on=was_on)
     payment_methods.tidy(organization=organization)
     return card

@@ -301,3 +301,13 @@ def test_the_dialog_says_when_there_is_nothing_to_confirm(buyer: Buyer) -> None:
     pages = Pages(buyer.billing, slug=buyer.organization.slug)
     assert "does not wait for a confirmation of your usage: it is off" in text_of(pages.get("auto_reload_usage"))
     assert pages.post("auto_reload_usage", {"allowance": "1", "shown_1": "x"}).status_code == 422
+
+
+def test_the_other_admins_hear_that_somebody_confirmed_high_usage(buyer: Buyer, credits_clock: Any) -> None:
+    with_usual_days(buyer, credits_clock, days=7)
+    buyer.spend(1_600)
+    buyer.attempt()
+    confirm(buyer)
+    (mail,) = OutboxMessage.objects.filter(subject__endswith="goes on")
+    assert mail.recipients == [buyer.admin.email]
+    assert "Jonas Weber confirmed that it is wanted" in mail.body
