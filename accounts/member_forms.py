@@ -44,7 +44,7 @@ class InvitationForm(forms.Form):
     email = forms.EmailField(
         label="E-mail",
         max_length=254,
-        widget=forms.EmailInput(attrs={"autocomplete": "off", "autofocus": True}),
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
         error_messages={
             "required": "Write the address of the person to invite.",
             "invalid": "Write an address like name@example.com.",

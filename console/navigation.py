@@ -18,13 +18,17 @@ from accounts.permissions import Permission
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One entry of the side bar. ``path_name`` takes the organization's slug."""
+    """One entry of the side bar. ``path_name`` takes the organization's slug; without ``permission`` it is everybody's."""
 
     label: str
     icon: str
     path_name: str
-    permission: Permission
+    permission: Permission | None
     group: str
+
+    def is_for(self, membership: Membership) -> bool:
+        """Whether the member may use the page."""
+        return self.permission is None or membership.may(self.permission)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,7 @@ PAGES: Final = (
         group="Settings",
     ),
     Page(label="Members", icon="users", path_name="members", permission=Permission.MEMBERS_MANAGE, group="Settings"),
+    Page(label="Roles", icon="id-card", path_name="roles", permission=None, group="Settings"),
     Page(
         label="Security",
         icon="shield-check",
@@ -81,7 +86,7 @@ def groups_for(membership: Membership, *, path: str) -> list[Group]:
     slug = membership.organization.slug
     groups: dict[str, list[Link]] = {}
     for page in PAGES:
-        if membership.may(page.permission):
+        if page.is_for(membership):
             url = reverse(page.path_name, args=[slug])
             link = Link(label=page.label, icon=page.icon, url=url, is_current=path.startswith(url))
             groups.setdefault(page.group, []).append(link)
@@ -92,7 +97,7 @@ def landing_url(membership: Membership) -> str | None:
     """The first page of the organization that the member may use, or None."""
     by_name = {page.path_name: page for page in PAGES}
     for path_name in LANDING:
-        if membership.may(by_name[path_name].permission):
+        if by_name[path_name].is_for(membership):
             return reverse(path_name, args=[membership.organization.slug])
     return None
 

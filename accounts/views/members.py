@@ -128,7 +128,7 @@ def _member_page(request: MemberRequest, found: Membership, form: RoleForm, *, s
 
 def _own_role_page(request: MemberRequest, found: Membership, role: Role) -> HttpResponse:
     context = members_context(request, found.organization)
-    context.update(role=role)
+    context.update(new_role=role)
     return render(request, "accounts/member_own_role.html", context)
 
 
