@@ -14,7 +14,7 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from billing import countries
+from billing import countries, tax_ids
 from billing.errors import Refused
 from billing.models import ProblemReport
 from billing.money import cents_from_text, dollars_text, plain_dollars
@@ -26,7 +26,6 @@ SUGGESTED_CENTS = (2_500, 5_000, 10_000, 25_000)
 _MONTH = re.compile(r"\A(?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])\Z", re.ASCII)
 _MINUTE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:00)?\Z", re.ASCII)
 _DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){12,18}", re.ASCII)
-_TAX_ID = re.compile(r"\A(?=.*[0-9])[A-Z0-9][A-Z0-9 ./&*+-]{2,31}\Z", re.ASCII)
 # Controls, formats (among them those that turn the direction of text), surrogates, private and unassigned ones, breaks.
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _ID = re.compile(r"\A[0-9]{1,18}\Z", re.ASCII)
@@ -303,12 +302,15 @@ class BillingDetailsForm(forms.Form):
         help_text="Such as a PO number. Printed on receipts of auto-reload, offered when you buy",
     )
 
-    def clean_tax_id(self) -> str:
-        """In capitals. The shape only: whether it exists, a tax engine asks the authorities."""
-        tax_id: str = self.cleaned_data["tax_id"].upper()
-        if tax_id and _TAX_ID.match(tax_id) is None:
-            raise ValidationError("Write the tax ID in letters and digits, like DE123456789 or 12-3456789.")
-        return tax_id
+    def clean(self) -> dict[str, Any]:
+        """Check the tax ID by the rule of the country. Whether it exists, a tax engine asks the authorities."""
+        cleaned = super().clean() or {}
+        if cleaned.get("tax_id"):
+            try:
+                cleaned["tax_id"] = tax_ids.check(cleaned["tax_id"], country=cleaned.get("country") or "")
+            except tax_ids.NotATaxId as error:
+                self.add_error("tax_id", str(error))
+        return cleaned
 
 
 class CardForm(forms.Form):
