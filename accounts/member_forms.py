@@ -125,3 +125,37 @@ class CreateOrganizationForm(forms.Form):
         if slug and not slug.strip("-_"):
             raise forms.ValidationError("Use at least one letter or digit.")
         return slug
+
+
+class OrganizationSettingsForm(CreateOrganizationForm):
+    """The name and the time zone of an organization. Its address never changes."""
+
+    slug = None  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].help_text = "As your colleagues call it. Receipts print the legal name instead."
+        self.fields["name"].widget.attrs.pop("autofocus", None)
+        self.fields["time_zone"].help_text = "Dates and times are shown in it, with UTC beside them."
+
+
+class CloseOrganizationForm(forms.Form):
+    """The organization's name, typed by hand, so that nobody closes it by a slip."""
+
+    name = forms.CharField(
+        label="Name of the organization",
+        max_length=200,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        error_messages={"required": "Type the name of the organization."},
+    )
+
+    def __init__(self, *args: Any, organization_name: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.organization_name = organization_name
+
+    def clean_name(self) -> str:
+        """The name, with blanks and case as they may be; otherwise refused."""
+        name = " ".join(str(self.cleaned_data["name"]).split())
+        if name.casefold() != " ".join(self.organization_name.split()).casefold():
+            raise forms.ValidationError(f"Type {self.organization_name} as it stands here.")
+        return name

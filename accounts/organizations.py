@@ -137,6 +137,35 @@ def require_second_factor(
     return True
 
 
+def change_settings(
+    *, organization: Organization, name: str, time_zone: str, actor: User, request: HttpRequest | None = None
+) -> Organization:
+    """Give the organization another name or time zone; the same again changes nothing. Its address always stays.
+
+    Raises ``ValidationError`` for a name or a time zone that can't be.
+    """
+    with transaction.atomic():
+        current = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+        wanted = {"name": name.strip(), "time_zone": time_zone}
+        before = {field: getattr(current, field) for field, value in wanted.items() if getattr(current, field) != value}
+        if not before:
+            return current
+        for field in before:
+            setattr(current, field, wanted[field])
+        current.full_clean()
+        current.save(update_fields=list(before))
+        audit.record(
+            organization=current,
+            actor=actor,
+            action="organization.changed",
+            target=f"organization:{current.pk}",
+            before=before,
+            after={field: wanted[field] for field in before},
+            request=request,
+        )
+    return current
+
+
 def free_slug(*, name: str) -> str:
     """The name as an address, with a number behind it when it is taken. Raises ``SlugTaken`` when all numbers are."""
     base = slugify(name)[: SLUG_LENGTH - 5].strip("-_") or "organization"

@@ -7,8 +7,7 @@ exists, only its authority can say, and nobody is asked here. A country without 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from stdnum import get_cc_module
 from stdnum.exceptions import ValidationError
@@ -99,12 +98,10 @@ def check(text: str, *, country: str) -> str:
     if country == "GB" and typed.startswith("XI"):
         # Northern Ireland: the British number, under letters of its own for trade with the EU.
         typed, prefix = typed[2:], "XI"
+    # The library takes digits of other scripts for digits.
+    asked = typed.removeprefix(prefix) if typed.isascii() else ""
     try:
-        # The library takes digits of other scripts for digits.
-        if not typed.isascii():
-            raise ValueError(typed)
-        # Letters that say the country are one's own choice where the rule has none.
-        number: str = module.validate(typed if not typed.startswith(prefix) else typed[len(prefix) :])
+        number: str = module.validate(asked)
     except (ValidationError, ValueError, IndexError, KeyError):
         raise NotATaxId(
             f"This is no {rule.name} of {countries.NAMES[country]}. One looks like {rule.example}, and its digits "
@@ -116,9 +113,8 @@ def check(text: str, *, country: str) -> str:
     return number if number.startswith(prefix) else prefix + number
 
 
-def _module(country: str, rule: Rule) -> ModuleType:
+def _module(country: str, rule: Rule) -> Any:
     module = get_cc_module(country.lower(), rule.kind)
     if module is None:
         raise LookupError(f"python-stdnum has no {rule.kind} of {country} any more.")
-    found: ModuleType = module
-    return found
+    return module

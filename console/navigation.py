@@ -60,6 +60,13 @@ PAGES: Final = (
         permission=Permission.BILLING_VIEW,
         group="Settings",
     ),
+    Page(
+        label="Organization",
+        icon="building-2",
+        path_name="organization_settings",
+        permission=Permission.ORGANIZATION_EDIT,
+        group="Settings",
+    ),
     Page(label="Members", icon="users", path_name="members", permission=Permission.MEMBERS_MANAGE, group="Settings"),
     Page(label="Roles", icon="id-card", path_name="roles", permission=None, group="Settings"),
     Page(

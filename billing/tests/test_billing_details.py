@@ -131,7 +131,10 @@ def test_tax_ids_of_many_countries_are_taken(country, tax_id):
     assert errors_of(country=country, tax_id=tax_id) == {}
 
 
-@pytest.mark.parametrize("tax_id", ["12", "no digits", "<b>123</b>", "１２３４５６", "-" * 10, "DE123456789" * 4, "DE123456789", "ATU13585627"])
+@pytest.mark.parametrize(
+    "tax_id",
+    ["12", "no digits", "<b>123</b>", "１２３４５６", "-" * 10, "DE123456789" * 4, "DE123456789", "ATU13585627"],
+)
 def test_what_is_no_tax_id_is_refused(tax_id):
     assert set(errors_of(tax_id=tax_id)) == {"tax_id"}
 

@@ -115,6 +115,7 @@ ORGANIZATION: Final[Mapping[str, Row]] = MappingProxyType(
         "billing:usage": page(NUMBERS),
         "audit_log": page(ADMIN, body={"before": "audit_event"}),
         "audit_log_csv": button(ADMIN),
+        "organization_settings": form(ADMIN, sends={"name": "Renamed", "time_zone": "UTC"}),
         "organization_security": form(ADMIN, is_recent=True),
         "members": page(ADMIN),
         "member": form(ADMIN, is_recent=True, url={"membership_id": "membership"}, sends={"role": "billing"}),

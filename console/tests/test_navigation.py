@@ -17,6 +17,7 @@ USAGE = "/o/acme/usage/"
 MEMBERS = "/o/acme/settings/members/"
 AUDIT_LOG = "/o/acme/settings/audit-log/"
 ROLES = "/o/acme/settings/roles/"
+ORGANIZATION = "/o/acme/settings/organization/"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_each_role_lands_on_the_first_page_it_may_use(client, role, landing):
 @pytest.mark.parametrize(
     ("role", "links"),
     [
-        (Role.ADMIN, {BILLING, USAGE, MEMBERS, SECURITY, AUDIT_LOG}),
+        (Role.ADMIN, {BILLING, USAGE, MEMBERS, SECURITY, AUDIT_LOG, ORGANIZATION}),
         (Role.BILLING, {BILLING, USAGE}),
         (Role.DEVELOPER, {USAGE}),
         (Role.USER, set()),
