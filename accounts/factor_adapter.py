@@ -18,12 +18,11 @@ class FactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth ships n
 
     error_messages: ClassVar = {
         **DefaultMFAAdapter.error_messages,
-        "add_email_blocked": "Switch your second factors off before you add an address.",
         "cannot_generate_recovery_codes": "Recovery codes stand in for a second factor, and you have none. Set one up.",
         "incorrect_code": "That didn't work. A code is good for 30 seconds and works once: enter the one that your app "
         "shows now.",
         "incorrect_passkey": "That passkey didn't work. Reload the page and try again.",
-        "unverified_email": "Confirm your e-mail address first, then set up a second factor.",
+        "unreadable_secret": "We can't check codes at the moment. Use a passkey, or ask the platform's support.",
     }
 
     def encrypt(self, text: str) -> str:

@@ -40,7 +40,11 @@ class TakesCodesOnce:
 
     def clean_code(self) -> str:
         """Use up the code."""
-        code: str = super().clean_code()  # type: ignore[misc]
+        try:
+            code: str = super().clean_code()  # type: ignore[misc]
+        except encryption.NotReadable as error:
+            logger.exception("A second factor can't be read: is a key of MFA_ENCRYPTION_KEYS missing?")
+            raise get_adapter().validation_error("unreadable_secret") from error
         found: Authenticator = self.authenticator  # type: ignore[attr-defined]
         if found.type == Authenticator.Type.TOTP and not used_codes.spend(
             user=self.user,  # type: ignore[attr-defined]

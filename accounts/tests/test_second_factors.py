@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Permission as ModelPermission
 from django.core.cache import cache
@@ -271,6 +272,16 @@ def test_people_without_memberships_of_weight_are_nobodys_news(client, maya):
     confirm(client)
     set_up(client)
     assert subjects(admin.email) == []
+
+
+def test_an_address_that_waits_to_be_confirmed_and_a_factor_are_not_in_each_others_way(client, maya):
+    client.force_login(maya)
+    client.post("/accounts/email/", {"action_add": "", "email": "maya@new.example"})
+    set_up(client)
+    assert EmailAddress.objects.filter(user=maya, email="maya@new.example", verified=False).exists()
+    response = client.post("/accounts/email/", {"action_add": "", "email": "maya@other.example"})
+    assert response.status_code == 302
+    assert EmailAddress.objects.filter(user=maya, email="maya@other.example").exists()
 
 
 # --- Required --------------------------------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ def refusals():
 
 
 UNSAFE = {
+    "no key for second factors": ({"MFA_ENCRYPTION_KEYS": ""}, "MFA_ENCRYPTION_KEYS"),
+    "a short key for second factors": ({"MFA_ENCRYPTION_KEYS": f"{environment.encryption_key()},abc"}, "key 2"),
     "no secret key": ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
     "a short secret key": ({"SECRET_KEY": "Zk3-x9_Qa7" * 4}, "SECRET_KEY is weak"),
     "a monotonous secret key": ({"SECRET_KEY": "ab" * 40}, "SECRET_KEY is weak"),
