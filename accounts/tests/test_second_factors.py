@@ -264,6 +264,19 @@ def test_looking_at_recovery_codes_writes_nothing_about_them(client, maya):
     assert Authenticator.objects.values_list("data", flat=True).get(user=maya, type="recovery_codes") == before
 
 
+@pytest.mark.parametrize("name", ["mfa_edit_webauthn", "mfa_remove_webauthn"])
+def test_another_persons_passkey_looks_like_none(client, maya, name):
+    theirs = Authenticator.objects.create(
+        user=cast.person(), type="webauthn", data={"name": "Theirs", "credential": {}}
+    )
+    client.force_login(maya)
+    for method in (client.get, client.post):
+        real, none = (method(reverse(name, args=[pk]), {"name": "Mine"}) for pk in (theirs.pk, theirs.pk + 1))
+        assert (real.status_code, real.content) == (404, none.content)
+    theirs.refresh_from_db()
+    assert theirs.data["name"] == "Theirs"
+
+
 def test_people_without_memberships_of_weight_are_nobodys_news(client, maya):
     acme = cast.organization("Acme")
     cast.member(acme, role=Role.USER, user=maya)
