@@ -11,8 +11,12 @@ from django.http.response import HttpResponseBase
 from accounts import current_request
 
 PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()"
-SECRETS = re.compile(r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_(?:live|gate|test)_|\w*_secret_)[A-Za-z0-9_]{6,}")
-SECRET_LINKS = re.compile(r"(/invitations/)[A-Za-z0-9_-]{6,}")
+SECRETS = re.compile(
+    r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_[a-z]+_|\w*_secret_)[A-Za-z0-9_]{6,}"
+    r"|\b((?:__Host-)?(?:session|csrf)=)[A-Za-z0-9]{6,}"
+    r"|(/(?:password/reset/key|confirm-email|invitations|billing-contacts|contacts)/)[A-Za-z0-9_:%=-]{16,}"
+)
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def browser_policy(
@@ -23,6 +27,7 @@ def browser_policy(
     def handle(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
         response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
+        response.headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
         user = getattr(request, "user", None)
         if user is not None and user.is_authenticated:
             response.headers.setdefault("Cache-Control", "no-store")
@@ -59,12 +64,12 @@ class ReferenceFilter(logging.Filter):
 
 
 class SecretsFilter(logging.Filter):
-    """Blanks secrets in log lines: keys and secrets of Stripe, API keys, service keys, the links of invitations."""
+    """Blanks secrets in log lines, and keeps each record on one line, so that nobody writes lines of their own."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record where it carries a secret; never drop it."""
+        """Rewrite the record where it carries a secret or a line break; never drop it."""
         text = record.getMessage()
-        clean = without_secrets(text)
+        clean = on_one_line(without_secrets(text))
         if clean != text:
             record.msg, record.args = clean, None
         if record.exc_info and not record.exc_text:
@@ -75,5 +80,10 @@ class SecretsFilter(logging.Filter):
 
 
 def without_secrets(text: str) -> str:
-    """The text with every secret cut after its recognisable beginning."""
-    return SECRET_LINKS.sub(r"\1[hidden]", SECRETS.sub(r"\1[hidden]", text))
+    """The text with every secret cut after its recognisable beginning: keys, client secrets, cookies, secret links."""
+    return SECRETS.sub(lambda match: f"{match[1] or match[2] or match[3]}[hidden]", text)
+
+
+def on_one_line(text: str) -> str:
+    """The text with control characters and line separators written as escapes (ASVS 5.0, 16.4.1)."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

@@ -210,6 +210,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "console.middleware.request_id",
+    "console.failures.body_cap",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -273,11 +274,14 @@ SIGN_UP_IS_OPEN: bool = env.bool("SIGN_UP_IS_OPEN", default=False)
 AUTH_USER_MODEL = "accounts.User"
 # allauth's backend is a ModelBackend too, so admin rights work; a second one would only hash each password twice.
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+# What everybody would try first here; the platform's own name is one of them.
+PASSWORD_CONTEXT_WORDS = [*PLATFORM_NAME.split(), "credit", "console", "billing", "admin", "prepaid", "password"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "accounts.passwords.ContextWordValidator", "OPTIONS": {"words": PASSWORD_CONTEXT_WORDS}},
 ]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.Argon2PasswordHasher",
@@ -386,8 +390,17 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "base-uri": ["'none'"],
         "object-src": ["'none'"],
         "manifest-src": ["'self'"],
+        # Sent at once and by every browser; its successor, report-to, waits up to a minute and is not.
+        "report-uri": ["/policy-reports/"],
     }
 }
+
+# What a page takes at most, and how many fields: the largest form is a tenth of it. No page takes a file.
+PAGE_BODY_BYTES_MAX = 256 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+# The gate's largest batch; pages are held to less before this is asked.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["console.failures.NoUploads"]
 
 # --- Files, language, time -------------------------------------------------------------------------------------------
 

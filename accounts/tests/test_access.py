@@ -141,7 +141,9 @@ def test_routes_are_found_through_includes_with_their_full_names():
     ]
 
 
-@pytest.mark.parametrize("template", ["400.html", "404.html", "500.html", "403_csrf.html", "403.html"])
+@pytest.mark.parametrize(
+    "template", ["400.html", "404.html", "413.html", "500.html", "503.html", "403_csrf.html", "403.html"]
+)
 def test_error_pages_need_nothing(template):
     page = render_to_string(template)
     assert "<h1" in page

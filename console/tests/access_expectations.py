@@ -177,6 +177,7 @@ PUBLIC: Final[Mapping[str, Row]] = MappingProxyType(
         "invitation_link": public(SAFE, fixed={"token": "no-such-link"}),
         "billing:credit_terms": public(SAFE),
         "billing:stripe_webhook": public(frozenset({"POST"}), needs_csrf_token=False),
+        "policy_reports": public(frozenset({"POST"}), needs_csrf_token=False),
     }
 )
 

@@ -166,6 +166,30 @@ def test_log_lines_never_carry_a_secret(secret):
         assert text.endswith("[hidden]")
 
 
+@pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\x00", "\u2028"])
+def test_a_line_break_in_a_value_begins_no_log_line(character):
+    arguments = (f"/o/acme{character}2026-01-01 INFO forged",)
+    record = logging.LogRecord("console", logging.WARNING, __file__, 1, "Not found: %s", arguments, None)
+    assert SecretsFilter().filter(record)
+    text = record.getMessage()
+    assert character not in text
+    assert text.startswith("Not found: /o/acme\\")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/accounts/password/reset/key/1b-cabcdefghijkl-0123456789abcdef/",
+        "/accounts/confirm-email/MQ:1abcde:abcdefghijklmnop/",
+        "/invitations/abcdefghijklmnopqrstuvwxyz/",
+    ],
+)
+def test_a_secret_link_is_cut_in_log_lines(path):
+    record = logging.LogRecord("console", logging.INFO, __file__, 1, "GET %s", (path,), None)
+    assert SecretsFilter().filter(record)
+    assert record.getMessage() == f"GET {path.rstrip('/').rpartition('/')[0]}/[hidden]/"
+
+
 def test_a_secret_in_a_traceback_is_hidden():
     try:
         raise ValueError("sk_test_4eC39HqLyjWDarjtT1zdp7dc")

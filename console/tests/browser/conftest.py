@@ -3,11 +3,15 @@
 REQUIRE_BROWSER=1 makes that an error, for machines where a skipped test would go unnoticed.
 """
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request
 
+from console import policy_reports
 from console.local.browser import MISSING, find_browser, launch_flags
 
 
@@ -32,3 +36,58 @@ def browser_type_launch_args(browser_type_launch_args):
 def browser_context_args(browser_context_args):
     """A window of a laptop's size, without animations."""
     return {**browser_context_args, "viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"}
+
+
+# The event comes for each violation, also for one that a report is not sent for; the console's line covers pages
+# without scripts, and the report what no page sees.
+LISTEN = """document.addEventListener("securitypolicyviolation", (violation) => {
+  console.error(`policy violation: ${violation.effectiveDirective} stopped ${violation.blockedURI}`);
+});"""
+SIGNS = ("policy violation:", "Content Security Policy", "Permissions policy violation")
+
+
+class Kept(logging.Handler):
+    """Keeps what the report endpoint of a server in this process has written down."""
+
+    def __init__(self, violations: list[str]) -> None:
+        super().__init__()
+        self.violations = violations
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.violations.append(f"reported: {record.getMessage()}")
+
+
+def watch(context: BrowserContext, violations: list[str]) -> None:
+    """Note every violation of the content policy on any page of a window."""
+
+    def heard(message: ConsoleMessage) -> None:
+        if any(sign in message.text for sign in SIGNS):
+            violations.append(f"console: {message.text}")
+
+    def asked(request: Request) -> None:
+        if request.url.endswith("/policy-reports/"):
+            violations.append(f"sent: {request.post_data}")
+
+    context.add_init_script(LISTEN)
+    context.on("console", heard)
+    context.on("request", asked)
+
+
+@pytest.fixture(autouse=True)
+def policy_violations(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What the content policy stopped during a test, in whatever window; at its end there must be nothing."""
+    violations: list[str] = []
+    open_window = browser.new_context
+
+    def watched(**options: object) -> BrowserContext:
+        context = open_window(**options)  # type: ignore[arg-type]
+        watch(context, violations)
+        return context
+
+    monkeypatch.setattr(browser, "new_context", watched)
+    monkeypatch.setattr(policy_reports, "notebook", policy_reports.Notebook())
+    kept = Kept(violations)
+    policy_reports.logger.addHandler(kept)
+    yield violations
+    policy_reports.logger.removeHandler(kept)
+    assert violations == []
