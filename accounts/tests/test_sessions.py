@@ -199,6 +199,13 @@ def test_a_password_reset_by_mail_ends_all_sessions(maya):
     assert not BrowserSession.objects.exists()
 
 
+def test_whoever_may_no_longer_sign_in_is_out_at_once(maya):
+    client = signed_in()
+    assert is_in(client)
+    type(maya).objects.filter(pk=maya.pk).update(is_active=False)
+    assert not is_in(client)
+
+
 def test_removal_from_an_organization_ends_no_session(maya):
     membership = cast.member(cast.organization(), user=maya)
     client = signed_in()
