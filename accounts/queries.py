@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
-from accounts.models import Membership, Organization, User
+from accounts.models import ApiKey, Membership, Organization, User
 from accounts.permissions import Permission, Role, roles_with
 
 _STRENGTH = {role.value: place for place, role in enumerate(Role)}
@@ -77,3 +78,12 @@ def member_of(*, organization: Organization, membership_id: int) -> Membership |
 def admin_count(*, organization: Organization) -> int:
     """How many Admins can log in."""
     return Membership.objects.filter(organization=organization, role=Role.ADMIN, user__is_active=True).count()
+
+
+def usable_keys_by(*, user: User, organization: Organization, at: datetime) -> QuerySet[ApiKey]:
+    """The organization's keys that this person created, neither revoked nor expired at ``at``, newest first."""
+    return (
+        ApiKey.objects.filter(organization=organization, created_by=user, revoked_at=None)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=at))
+        .order_by("-id")
+    )

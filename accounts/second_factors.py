@@ -26,6 +26,7 @@ from accounts.permissions import Role
 # Whose role an organization can ask a second factor of: those who can spend its money or change who can.
 ROLES: Final = frozenset({Role.ADMIN.value, Role.BILLING.value})
 KINDS: Final = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+SHORT_NAMES: Final = {Authenticator.Type.TOTP: "Authenticator app", Authenticator.Type.WEBAUTHN: "Passkey"}
 NAMES: Final = {Authenticator.Type.TOTP: "an authenticator app", Authenticator.Type.WEBAUTHN: "a passkey"}
 
 
@@ -52,6 +53,15 @@ class Demand:
 def has_factor(*, user: User) -> bool:
     """Whether the person signs in with more than a password."""
     return bool(Authenticator.objects.filter(user=user, type__in=KINDS).exists())
+
+
+def kinds_by_user(*, user_ids: Iterable[int]) -> dict[int, list[str]]:
+    """Which kinds of factors each of these people has, in words, as a list shows it; who has none is left out."""
+    kinds: dict[int, list[str]] = {}
+    held = Authenticator.objects.filter(user__in=list(user_ids), type__in=KINDS).order_by("type")
+    for user_id, kind in held.values_list("user_id", "type").distinct():
+        kinds.setdefault(user_id, []).append(SHORT_NAMES[kind])
+    return kinds
 
 
 def demands_on(*, user: User) -> list[Demand]:

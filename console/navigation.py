@@ -18,7 +18,7 @@ from accounts.permissions import Permission
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """One entry of the side bar. ``path_name`` takes the organization's slug; without ``permission`` it is everybody's."""
+    """One entry of the side bar. ``path_name`` takes the organization's slug. Without ``permission`` it is for all."""
 
     label: str
     icon: str

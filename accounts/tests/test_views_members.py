@@ -7,8 +7,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import invitations
-from accounts.models import AuditEvent, Membership, OutboxMessage
+from accounts import api_keys, invitations
+from accounts.models import ApiKey, AuditEvent, Membership, OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
 from accounts.views import members
@@ -43,6 +43,13 @@ def adas_client(ada) -> Client:
 
 def text_of(response):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
+
+
+def key(organization, membership, name):
+    issued = api_keys.create(
+        organization=organization, name=name, surface=ApiKey.Surface.API, expires_at=None, actor=membership.user
+    )
+    return issued.api_key
 
 
 def role_of(membership):
@@ -109,6 +116,13 @@ def test_long_lists_come_in_pages_and_cost_the_same(acme, ada, adas_client, monk
 def test_a_name_is_never_markup(acme, ada, adas_client):
     cast.member(acme, name="<script>alert(1)</script>")
     assert "<script>alert" not in adas_client.get(MEMBERS, {"q": "<script>alert"}).content.decode()
+
+
+def test_the_list_tells_who_has_which_second_factor(acme, ada, dana, adas_client):
+    cast.second_factor(dana.user)
+    page = text_of(adas_client.get(MEMBERS))
+    assert re.search(r"dana@acme\.example Developer Developer Authenticator app", page)
+    assert re.search(r"ada@acme\.example Admin, no second factor Admin The only Admin Off", page)
 
 
 # --- Roles -----------------------------------------------------------------------------------------------------------
@@ -192,6 +206,26 @@ def test_removing_is_explained_done_told_and_ends_the_access(acme, ada, dana, ad
     assert mail.subject == "You are no longer a member of Acme"
     # The page of somebody who is gone is no page.
     assert adas_client.post(f"{MEMBERS}{dana.pk}/remove/").status_code == 404
+
+
+def test_the_pages_for_removing_and_leaving_name_the_keys_that_stay(acme, ada, dana, adas_client):
+    at = timezone.now()
+    danas = Client()
+    danas.force_login(dana.user)
+    pages = ((adas_client, f"{MEMBERS}{dana.pk}/remove/"), (danas, "/o/acme/leave/"))
+    for client, path in pages:
+        assert "created none that works now." in text_of(client.get(path))
+    made = [key(acme, dana, f"Key {number}") for number in range(12)]
+    key(acme, ada, "Of Ada")
+    key(cast.organization("Other"), dana, "Elsewhere")
+    api_keys.revoke(api_key=made[-1], at=at, actor=None)
+    for client, path in pages:
+        page = text_of(client.get(path))
+        assert f"Key 10 {made[10].prefix}…" in page
+        assert "Key 1 " in page
+        assert "and 1 more" in page
+        for absent in ("Key 0 ", "Key 11", "Of Ada", "Elsewhere"):
+            assert absent not in page
 
 
 def test_the_page_for_removing_counts_the_invitations_that_stay(acme, ada, adas_client):

@@ -8,13 +8,14 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import invitations, memberships, queries
+from accounts import invitations, memberships, queries, second_factors
 from accounts.access import MemberRequest, any_recent_member, requires
 from accounts.member_forms import RoleForm, SearchForm
 from accounts.models import Membership, Organization
 from accounts.permissions import Permission, Role
 
 MEMBERS_ON_PAGE = 50
+KEYS_SHOWN = 10
 LAST_ADMIN = "An organization always keeps an Admin. Make somebody else Admin first."
 
 
@@ -100,10 +101,12 @@ def members_context(request: MemberRequest, organization: Organization) -> dict[
     text, after = search.wanted()
     at = timezone.now()
     page = queries.member_page(organization=organization, search=text, after=after, limit=MEMBERS_ON_PAGE)
+    kinds = second_factors.kinds_by_user(user_ids=[entry.user_id for entry in page.members])
     open_invitations = list(invitations.open_of(organization=organization))
     return {
         "organization": organization,
         "page": page,
+        "people": [(entry, kinds.get(entry.user_id, [])) for entry in page.members],
         "search": search,
         "search_text": text,
         "is_first_page": not after,
@@ -136,9 +139,18 @@ def _remove_page(request: MemberRequest, found: Membership, *, status: int = 200
     context = members_context(request, found.organization)
     sent = invitations.open_of(organization=found.organization).filter(invited_by=found.user)
     context.update(member=found, is_last_admin=memberships.is_last_admin(found), invitations_sent=sent.count())
+    context.update(_keys_context(found))
     return render(request, "accounts/member_remove.html", context, status=status)
 
 
 def _leave_page(request: MemberRequest, organization: Organization, *, status: int = 200) -> HttpResponse:
     context = {"organization": organization, "is_last_admin": memberships.is_last_admin(request.membership)}
+    context.update(_keys_context(request.membership))
     return render(request, "accounts/leave.html", context, status=status)
+
+
+def _keys_context(membership: Membership) -> dict[str, Any]:
+    """The keys that work on when this member is gone: some by name, and how many more."""
+    keys = queries.usable_keys_by(user=membership.user, organization=membership.organization, at=timezone.now())
+    shown = list(keys[:KEYS_SHOWN])
+    return {"keys": shown, "more_keys": keys.count() - len(shown)}

@@ -8,9 +8,10 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from accounts import invitations
-from accounts.models import Membership, Organization, OutboxMessage
+from accounts.models import Membership, Organization, OutboxMessage, User
 from accounts.permissions import Role
 from accounts.tests import cast
+from console.tests.browser import second_factor
 from console.tests.browser.test_shell import WINDOWS, Open, expect_sound, open_page, site
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -34,7 +35,7 @@ def sign_in(page: Page, email: str) -> None:
     page.goto("/accounts/login/")
     page.get_by_label("E-mail").fill(email)
     page.get_by_label("Password").fill(cast.PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(re.compile(r"^(?!.*/login/)"))
 
 
@@ -65,27 +66,25 @@ def choose_role(page: Page, name: str, *, role: Role) -> None:
 
 
 def test_from_the_invitation_to_the_end_of_the_access(acme: Any, site: str, open_page: Open) -> None:
+    ada = User.objects.get(email="ada@acme.example")
+    cast.second_factor(ada)
+    Organization.objects.filter(pk=acme.pk).update(requires_second_factor=True)
     adas = open_page()
-    sign_in(adas, "ada@acme.example")
+    second_factor.sign_in(adas, ada.email, app=second_factor.App(secret=cast.TOTP_SECRET))
     invite(adas, LENA, role=Role.DEVELOPER)
 
     lenas = open_page()
     lenas.goto(link_in_the_mail(site))
     assert lenas.url == f"{site}/invitation/"
-    expect(lenas.get_by_role("heading", name="Join Acme")).to_be_visible()
-    lenas.get_by_role("link", name="Make an account").click()
-    expect(lenas.get_by_label("E-mail")).to_have_value(LENA)
-    lenas.get_by_label("Your name").fill("Lena Fischer")
-    lenas.get_by_label("Password").fill(cast.PASSWORD)
-    lenas.get_by_role("button", name="Sign up").click()
-    lenas.get_by_role("button", name="Join Acme").click()
-    expect(lenas.get_by_text("Welcome to Acme. Your role is Developer.")).to_be_visible()
+    join_as_somebody_new(lenas)
     assert lenas.url == f"{site}/o/acme/usage/"
+    set_up_factors(lenas)
 
     lenas.goto("/o/acme/settings/billing/")
     expect(lenas.get_by_role("heading", name="You may not see billing details")).to_be_visible()
     choose_role(adas, "Lena Fischer", role=Role.BILLING)
     expect(adas.get_by_text("Lena Fischer is now Billing.")).to_be_visible()
+    expect(adas.get_by_role("row", name="Lena Fischer")).to_contain_text("Passkey")
     lenas.reload()
     expect(lenas.get_by_role("heading", level=1)).to_have_text("Billing")
 
@@ -99,6 +98,37 @@ def test_from_the_invitation_to_the_end_of_the_access(acme: Any, site: str, open
     expect(lenas.get_by_role("heading", name="You belong to no organization yet")).to_be_visible()
 
 
+def join_as_somebody_new(page: Page) -> None:
+    """From the page of the invitation: an account with the invited address, then the one click."""
+    expect(page.get_by_role("heading", name="Join Acme")).to_be_visible()
+    page.get_by_role("link", name="Make an account").click()
+    expect(page.get_by_label("E-mail")).to_have_value(LENA)
+    page.get_by_label("Your name").fill("Lena Fischer")
+    page.get_by_label("Password").fill(cast.PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    page.get_by_role("button", name="Join Acme").click()
+    expect(page.get_by_text("Welcome to Acme. Your role is Developer.")).to_be_visible()
+
+
+def set_up_factors(page: Page) -> None:
+    """An app for codes and a passkey; then out, and in again by the passkey alone."""
+    page.goto("/accounts/2fa/")
+    page.get_by_role("link", name="Set up an authenticator app").click()
+    second_factor.confirm_password(page)
+    second_factor.set_up_app(page)
+    second_factor.Authenticator(page)
+    page.goto("/accounts/2fa/")
+    page.get_by_role("link", name="Add a passkey").click()
+    second_factor.confirm_password(page)
+    second_factor.add_passkey(page, name="Lena's phone")
+    expect(page.get_by_text("Lena's phone")).to_be_visible()
+    page.goto("/o/acme/usage/")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    second_factor.sign_in_with_passkey(page)
+    page.wait_for_url("**/o/acme/usage/")
+
+
 def test_inviting_joining_and_changing_a_role_need_no_scripts(acme: Any, site: str, open_page: Open) -> None:
     adas = open_page(width=390, scripts=False)
     sign_in(adas, "ada@acme.example")
@@ -109,7 +139,7 @@ def test_inviting_joining_and_changing_a_role_need_no_scripts(acme: Any, site: s
     lenas.get_by_role("link", name="Sign in").click()
     lenas.get_by_label("E-mail").fill(LENA)
     lenas.get_by_label("Password").fill(cast.PASSWORD)
-    lenas.get_by_role("button", name="Sign in").click()
+    lenas.get_by_role("button", name="Sign in", exact=True).click()
     lenas.get_by_role("button", name="Join Acme").click()
     expect(lenas.get_by_text("Welcome to Acme.")).to_be_visible()
     choose_role(adas, "Lena Fischer", role=Role.ADMIN)
