@@ -104,29 +104,75 @@ def test_the_last_admin_stays():
     assert not AuditEvent.objects.exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_two_admins_cannot_remove_each_other_at_once():
-    acme = cast.organization()
-    admins = [cast.member(acme, role=Role.ADMIN) for _number in range(2)]
-    barrier = threading.Barrier(2)
+def change_at_once(*changes):
+    """Make the changes in threads that begin together; returns how many were refused for the last Admin."""
+    barrier = threading.Barrier(len(changes))
     refused = []
 
-    def demote(member: Membership) -> None:
+    def make(change):
         barrier.wait(timeout=10)
         try:
-            memberships.change_role(membership=member, role=Role.USER, actor=None)
+            change()
         except memberships.LastAdmin:
-            refused.append(member)
+            refused.append(change)
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=demote, args=[member]) for member in admins]
+    threads = [threading.Thread(target=make, args=[change]) for change in changes]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
-    assert len(refused) == 1
+        thread.join(timeout=30)
+    return len(refused)
+
+
+def demotion(member):
+    return lambda: memberships.change_role(membership=member, role=Role.USER, actor=None)
+
+
+def departure(member):
+    return lambda: memberships.remove_member(membership=member, actor=member.user)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("changes", [(demotion, demotion), (departure, departure), (demotion, departure)])
+def test_two_admins_who_go_at_once_leave_one(changes):
+    acme = cast.organization()
+    admins = [cast.member(acme, role=Role.ADMIN) for _number in range(2)]
+    assert change_at_once(*(change(admin) for change, admin in zip(changes, admins, strict=True))) == 1
     assert Membership.objects.filter(organization=acme, role=Role.ADMIN).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_control_without_the_lock_both_admins_go(monkeypatch):
+    barrier = threading.Barrier(2)
+
+    def unlocked(membership):
+        return Membership.objects.select_related("user", "organization").get(pk=membership.pk)
+
+    def together(membership):
+        """Both look before either has gone."""
+        answer = is_last_admin(membership)
+        barrier.wait(timeout=10)
+        return answer
+
+    is_last_admin = memberships.is_last_admin
+    monkeypatch.setattr(memberships, "_locked", unlocked)
+    monkeypatch.setattr(memberships, "is_last_admin", together)
+    acme = cast.organization()
+    admins = [cast.member(acme, role=Role.ADMIN) for _number in range(2)]
+    assert change_at_once(*map(demotion, admins)) == 0
+    assert not Membership.objects.filter(organization=acme, role=Role.ADMIN).exists()
+
+
+def test_a_change_to_somebody_who_left_meanwhile_is_refused():
+    acme = cast.organization()
+    cast.member(acme, role=Role.ADMIN)
+    member = cast.member(acme)
+    memberships.remove_member(membership=Membership.objects.get(pk=member.pk), actor=None)
+    for change in (demotion, departure):
+        with pytest.raises(memberships.MembershipEnded):
+            change(member)()
 
 
 def test_who_holds_a_permission_counts_only_those_who_can_sign_in():

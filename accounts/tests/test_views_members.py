@@ -269,3 +269,17 @@ def test_every_member_can_read_what_roles_may_do_and_who_has_them(acme, ada, dan
     assert re.search(r"Everything, members and roles included\. Ada Admin", page)
     assert "Manage members and roles members.manage Yes – No – No – No – No – No" in page
     assert "Use the Workbench workbench.use Yes Yes Yes Yes Yes Yes" in page
+
+
+def test_a_refusal_names_who_can_help_what_else_can_be_seen_and_its_reference(acme, ada, dana):
+    client = Client()
+    client.force_login(dana.user)
+    response = client.get(MEMBERS)
+    page = text_of(response)
+    assert "This needs the permission members.manage . Your role in Acme is Developer ." in page
+    assert "Who has it Ada Admin (Admin)" in page
+    assert "ada@acme.example" not in page
+    assert re.search(r"What you can see .*Usage .*Roles", page)
+    reference = response["X-Request-Id"]
+    assert f"Reference {reference}" in page
+    assert AuditEvent.objects.get(action="access.refused").request_id == reference

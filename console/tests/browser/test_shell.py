@@ -71,7 +71,7 @@ def sign_in(page: Page) -> None:
     page.goto("/accounts/login/")
     page.get_by_label("E-mail").fill("maya@acme.example")
     page.get_by_label("Password").fill(cast.PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Billing")
 
 
@@ -99,7 +99,7 @@ def test_every_page_of_people_is_sound(acme, open_page, scheme, width):
     page.goto("/accounts/login/")
     page.get_by_label("E-mail").fill("maya@acme.example")
     page.get_by_label("Password").fill("wrong password")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("wrong")
     expect_sound(page)
     sign_in(page)
@@ -232,7 +232,7 @@ def test_too_many_tries_say_how_long_to_wait(acme, open_page):
         page.goto("/accounts/login/")
         page.get_by_label("E-mail").fill("maya@acme.example")
         page.get_by_label("Password").fill("wrong password")
-        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Too many tries")
     expect(page.get_by_text("for 5 minutes")).to_be_visible()
     expect_sound(page)

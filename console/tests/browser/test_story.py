@@ -206,7 +206,7 @@ def log_in(page: Page, demo: Demo) -> None:
     page.goto(f"{demo.address}/")
     page.get_by_label("E-mail").fill("billing@acme.example")
     page.get_by_label("Password").fill("demo-credits-2026")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", name="Billing", level=1)).to_be_visible()
 
 
