@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any, ClassVar, Final
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -30,6 +31,11 @@ CONFIRMATION_GAP: Final = timedelta(minutes=3)
 def invited_address(request: HttpRequest) -> str:
     """The address that a good invitation lets sign up in this session, or an empty text."""
     return str(request.session.get(MAY_SIGN_UP_AS, ""))
+
+
+def _is_change(email_address: Any) -> bool:
+    """Whether the address would take the place of another one that its person signs in with."""
+    return bool(email_address.email != email_address.user.email)
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types.
@@ -74,14 +80,28 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth sh
     def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
         """Confirm an address and make it the one that its person signs in with.
 
-        Refuses with a message where another account signs in with it, confirmed or not: two can't have one name.
+        A change of address is finished by its person alone: with a typing error, the link goes to a stranger, who would
+        get the account by it. Refuses with a message, too, where another account signs in with the address, confirmed
+        or not: two can't have one name.
         """
+        if _is_change(email_address) and request.user != email_address.user:
+            messages.info(
+                request, "Sign in first, as this changes the address of your account. Then confirm once more."
+            )
+            return False
         try:
             with transaction.atomic():
                 return bool(super().confirm_email(request, email_address))
         except IntegrityError:
             messages.error(request, "Another account uses this address. Sign in with it, or ask us to free it.")
             return False
+
+    def get_email_verification_redirect_url(self, email_address: Any) -> str:
+        """Where one goes on after confirming; by way of signing in where that was missing."""
+        if not email_address.verified and not self.request.user.is_authenticated:
+            return f"{reverse('account_login')}?{urlencode({'next': self.request.path})}"
+        url: str = super().get_email_verification_redirect_url(email_address)
+        return url
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """Where one goes on after choosing a new password."""

@@ -8,6 +8,7 @@ from uuid import uuid4
 from allauth.account import forms as allauth_forms
 from allauth.account.internal.flows.login import record_authentication
 from allauth.account.internal.flows.password_reset import request_password_reset
+from allauth.account.models import EmailAddress
 from allauth.core import context as allauth_context
 from django import forms
 from django.conf import settings
@@ -132,6 +133,12 @@ class SignUpForm(Plain, allauth_forms.SignupForm):
             raise forms.ValidationError(f"The invitation is for {self.invited_address}. Sign up with that address.")
         return email
 
+    def validate_unique_email(self, value: str) -> str:
+        """Note whether the address has an account. One that somebody only wishes to change to is nobody's yet."""
+        is_confirmed = EmailAddress.objects.filter(email=value, verified=True).exists()
+        self.account_already_exists = User.objects.filter(email=value).exists() or is_confirmed
+        return value
+
     def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponseBase | None]:
         """Save the account, or send a mail to the owner of the one there is; both look the same from outside."""
         if not self.account_already_exists:
@@ -153,6 +160,8 @@ class SignUpForm(Plain, allauth_forms.SignupForm):
 
     def save(self, request: HttpRequest) -> User:
         """Make the account in the caller's transaction, and note it in the audit log."""
+        email = self.cleaned_data["email"]
+        EmailAddress.objects.filter(email=email, verified=False).exclude(user__email=email).delete()
         user: User = super().save(request)
         audit.record(organization=None, actor=user, action="user.signed_up", target=f"user:{user.pk}", request=request)
         return user
@@ -184,6 +193,14 @@ class AddEmailForm(Plain, allauth_forms.AddEmailForm):
 
 class ResetPasswordForm(Plain, allauth_forms.ResetPasswordForm):
     """Asks for a link by mail. An unknown address gets none, which shows nowhere."""
+
+    users: list[User]
+
+    def clean_email(self) -> str:
+        """Find the account that signs in with the address. A wish for it is not enough: it may be a typing error."""
+        email: str = super().clean_email()
+        self.users = [user for user in self.users if user.email == email.lower()]
+        return email
 
     def save(self, request: HttpRequest, **kwargs: Any) -> str:
         """Send the link; for an unknown address, do the same work and undo it, so that both take as long."""

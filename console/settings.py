@@ -332,7 +332,7 @@ MFA_RATE_LIMITS = False
 MFA_SUPPORTED_TYPES = ["recovery_codes", "totp", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # Nobody signs in before an address is confirmed. Without this, an address that waits for it while somebody changes
-# theirs would keep them from setting up a factor, and a factor from changing the address.
+# theirs would keep them from setting up a factor, and a factor from changing the address (record 0117).
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 # A code is good for its own 30 seconds and no longer (record 0111).
 MFA_TOTP_TOLERANCE = 0

@@ -1,6 +1,7 @@
 """Changing one's address: proved by a link to the new one, told to the old one, and never somebody else's."""
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -57,7 +58,7 @@ def test_the_new_address_takes_over_when_its_link_is_opened(maya, her_browser):
 def test_the_old_address_is_told(maya, her_browser):
     ask(her_browser)
     assert not OutboxMessage.objects.filter(recipients=[OLD]).exists()
-    Client().post(link_to(NEW))
+    her_browser.post(link_to(NEW))
     notice = OutboxMessage.objects.get(recipients=[OLD])
     assert notice.subject == "Your e-mail address was changed"
     assert NEW in notice.body
@@ -103,3 +104,42 @@ def test_the_one_address_can_t_be_removed(maya, her_browser):
     her_browser.post(EMAIL, {"action_remove": "", "email": OLD})
     her_browser.post(EMAIL, {"action_remove": "", "email": "other@acme.example"})
     assert addresses() == [(OLD, True, True)]
+
+
+def test_a_link_that_reached_a_stranger_by_a_typing_error_gives_them_nothing(maya, her_browser):
+    ask(her_browser)
+    stranger = Client()
+    link = link_to(NEW)
+    response = stranger.post(link)
+    assert response["Location"] == f"/accounts/login/?{urlencode({'next': link})}"
+    assert "Sign in first" in stranger.get(response["Location"]).content.decode()
+    stranger.post("/accounts/password/reset/", {"email": NEW})
+    assert not OutboxMessage.objects.filter(subject="Choose a new password").exists()
+    maya.refresh_from_db()
+    assert maya.email == OLD
+    form = {"login": OLD, "password": cast.PASSWORD, "next": link}
+    elsewhere = Client()
+    assert elsewhere.post("/accounts/login/", form)["Location"] == link
+    elsewhere.post(link)
+    maya.refresh_from_db()
+    assert maya.email == NEW
+
+
+def test_a_wish_keeps_nobody_from_signing_up_with_the_address(maya, her_browser, settings):
+    settings.SIGN_UP_IS_OPEN = True
+    ask(her_browser)
+    link = link_to(NEW)
+    visitor = Client()
+    visitor.post("/accounts/signup/", {"email": NEW, "name": "Noor", "password1": "a long enough secret"})
+    assert User.objects.filter(email=NEW).exists()
+    her_browser.post(link)
+    maya.refresh_from_db()
+    assert maya.email == OLD
+
+
+def test_a_second_factor_stands_in_no_one_s_way_to_another_address(maya, her_browser):
+    cast.second_factor(maya)
+    ask(her_browser)
+    her_browser.post(link_to(NEW))
+    maya.refresh_from_db()
+    assert maya.email == NEW

@@ -158,6 +158,30 @@ def test_guessing_in_an_open_session_is_limited_too(maya):
     assert client.post(reverse("account_reauthenticate"), {"password": cast.PASSWORD}).status_code == 429
 
 
+def test_guesses_at_the_second_factor_are_limited_by_account_whatever_the_network(maya):
+    cast.second_factor(maya)
+    codes = []
+    for number in range(6):
+        client = browser(f"203.0.113.{number}")
+        assert sign_in(client)["Location"] == reverse("mfa_authenticate")
+        codes.append(client.post(reverse("mfa_authenticate"), {"code": "000000"}).status_code)
+    assert codes == [200] * 5 + [429]
+    right = browser()
+    sign_in(right)
+    assert right.post(reverse("mfa_authenticate"), {"code": cast.code()}).status_code == 429
+    assert not is_in(right)
+
+
+def test_a_right_second_factor_does_not_count(maya):
+    cast.second_factor(maya)
+    client = browser()
+    for used in cast.recovery_codes(maya)[:7]:
+        sign_in(client)
+        client.post(reverse("mfa_authenticate"), {"code": used})
+        assert is_in(client)
+        client.post("/accounts/logout/")
+
+
 @pytest.mark.parametrize(("path", "limit"), [("/accounts/password/reset/", 5), ("/accounts/signup/", 5)])
 @pytest.mark.parametrize("email", [MAYA, "nobody@acme.example"])
 def test_mail_to_one_address_is_limited_whether_it_is_known_or_not(maya, settings, path, limit, email):
@@ -198,12 +222,23 @@ UNLIMITED = {
     "account_reset_password_done": "takes no form",
     "account_reset_password_from_key_done": "takes no form",
     "account_confirm_login_code": "sign-in by code is off",
+    "account_profile": "a name",
+    "account_sessions": "can only sign out",
+    "mfa_index": "takes no form",
+    "mfa_list_webauthn": "takes no form",
+    "mfa_view_recovery_codes": "takes no form",
+    "mfa_download_recovery_codes": "takes no form",
+    "mfa_deactivate_totp": "nothing to guess, behind a fresh proof",
+    "mfa_generate_recovery_codes": "nothing to guess, behind a fresh proof",
+    "mfa_add_webauthn": "nothing to guess, behind a fresh proof",
+    "mfa_remove_webauthn": "nothing to guess, behind a fresh proof",
+    "mfa_edit_webauthn": "nothing to guess, behind a fresh proof",
 }
 
 
 def test_every_page_of_people_has_a_limit_or_a_reason():
     names = {route.name for route in routes_of(get_resolver().url_patterns) if route.pattern.startswith("accounts/")}
-    own = {name for name in names if name.startswith("account_")}
-    undecided = own - set(rate_limits.RULES) - set(UNLIMITED) - {"account_profile", "account_sessions"}
+    own = {name for name in names if name.startswith(("account_", "mfa_"))}
+    undecided = own - set(rate_limits.RULES) - set(UNLIMITED)
     assert undecided == set()
     assert set(UNLIMITED) <= own

@@ -31,9 +31,24 @@ OTHERWISE = {
     "account_profile": "a name",
     "account_sessions": "can only sign out",
     "home": "takes no form",
+    "mfa_index": "takes no form",
+    "mfa_list_webauthn": "takes no form",
+    "mfa_view_recovery_codes": "takes no form",
+    "mfa_reauthenticate": "is the proof",
+    "mfa_reauthenticate_webauthn": "is the proof",
 }
 # allauth's own forms, which ask by ACCOUNT_REAUTHENTICATION_REQUIRED, with what to post.
-OF_ALLAUTH = {"account_email": {"action_add": "", "email": "new@acme.example"}}
+OF_ALLAUTH: dict[str, dict[str, str]] = {
+    "account_email": {"action_add": "", "email": "new@acme.example"},
+    "mfa_activate_totp": {"code": "123456"},
+    "mfa_deactivate_totp": {},
+    "mfa_generate_recovery_codes": {},
+    "mfa_download_recovery_codes": {},
+    "mfa_add_webauthn": {"name": "Key", "credential": "{}"},
+    "mfa_remove_webauthn": {},
+    "mfa_edit_webauthn": {"name": "Key"},
+}
+WITH_AN_ID = {"mfa_remove_webauthn", "mfa_edit_webauthn"}
 
 
 @pytest.fixture
@@ -79,7 +94,7 @@ def test_every_form_that_changes_what_matters_declares_a_recent_sign_in(admin):
 
 def test_every_form_of_one_s_own_account_asks_or_has_a_reason():
     names = {name for name, _, access in declared() if access.audience is Audience.SIGNED_IN and not access.is_recent}
-    own = {name for name in names if name == "home" or name.startswith("account_")}
+    own = {name for name in names if name == "home" or name.startswith(("account_", "mfa_"))}
     assert own == set(OTHERWISE) | set(OF_ALLAUTH)
 
 
@@ -116,9 +131,11 @@ def test_no_stale_session_changes_anything_that_matters(acme, admin):
 
 @pytest.mark.parametrize("name", OF_ALLAUTH)
 def test_no_stale_session_changes_an_account(admin, name):
+    cast.second_factor(admin)
     client = stale(admin)
     before = rows()
-    response = client.post(reverse(name), OF_ALLAUTH[name])
+    response = client.post(reverse(name, args=[1] if name in WITH_AN_ID else None), OF_ALLAUTH[name])
+    assert response.status_code == 302, response.content.decode()
     assert response["Location"].startswith(f"{REAUTHENTICATE}?next=")
     assert rows() == before
 
