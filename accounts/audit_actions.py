@@ -167,9 +167,17 @@ _WORDS: Final[Mapping[Group, Mapping[str, str]]] = MappingProxyType(
         Group.SETTINGS: {
             "organization.created": "created the organization",
             "organization.changed": "changed the organization's settings",
+            "billing_contact.added": "added {target}",
+            "billing_contact.confirmed": "confirmed {target} by the link in a mail",
+            "billing_contact.removed": "removed {target}",
+            "billing_contact.left": "ended the mails to {target} by the link in a mail",
+            "organization.suspended": "suspended the organization",
+            "organization.suspension_lifted": "lifted the suspension of the organization",
+            "organization.closed": "closed the organization",
             "billing_details.changed": "changed the billing details",
         },
         Group.EXPORTS: {
+            "export.downloaded": "downloaded all data of the organization",
             "audit_log.downloaded": "downloaded the audit log",
         },
         Group.PLATFORM: {

@@ -6,6 +6,7 @@ Admins and the billing contacts: an intruder would begin here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from django.conf import settings
@@ -20,6 +21,8 @@ from accounts.outbox import send_mail_later
 from accounts.permissions import Role
 
 SUBJECT_LENGTH: Final = 200
+# Who else must know that somebody joined, left or has another role: called with the organization, in the transaction.
+followers: Final[list[Callable[[Organization], None]]] = []
 
 
 class AlreadyMember(Exception):
@@ -86,6 +89,7 @@ def change_role(
             after={"user": current.user_id, "role": current.role},
             request=request,
         )
+        _follow(current.organization)
         _tell_of_role(current, before=Role(before), actor=actor, event=event)
     return current
 
@@ -109,6 +113,12 @@ def remove_member(*, membership: Membership, actor: User | None, request: HttpRe
         )
         _tell_of_end(current, actor=actor, event=event)
         current.delete()
+        _follow(current.organization)
+
+
+def _follow(organization: Organization) -> None:
+    for follow in followers:
+        follow(organization)
 
 
 def is_last_admin(membership: Membership) -> bool:
@@ -141,7 +151,7 @@ def _tell_of_role(membership: Membership, *, before: Role, actor: User | None, e
 
 def _tell_of_end(membership: Membership, *, actor: User | None, event: AuditEvent) -> None:
     is_own = actor is not None and actor.pk == membership.user_id
-    context = {**_mail_context(membership, actor=actor), "is_own": is_own}
+    context = {**_mail_context(membership, actor=actor, but=membership.user), "is_own": is_own}
     _tell_person(membership, template="membership_ended", context=context, actor=actor, event=event)
     _tell_others(membership, template="member_gone", context=context, actor=actor, event=event)
 
@@ -171,7 +181,7 @@ def _tell_others(
     )
 
 
-def _mail_context(membership: Membership, *, actor: User | None) -> dict[str, object]:
+def _mail_context(membership: Membership, *, actor: User | None, but: User | None = None) -> dict[str, object]:
     return {
         "name": membership.user.get_full_name(),
         "email": membership.user.email,
@@ -179,6 +189,7 @@ def _mail_context(membership: Membership, *, actor: User | None) -> dict[str, ob
         "organization": membership.organization.name,
         "actor": _name_of(actor, organization=membership.organization),
         "url": _url("members", membership.organization),
+        "billing_mail": ", ".join(notices.billing_recipients(organization=membership.organization, but=but)),
         "platform_name": settings.PLATFORM_NAME,
     }
 

@@ -53,6 +53,14 @@ def tell_people(
         send_mail_later(to=[address], subject=subject, body=text, key=f"notice:{kind}:{key}:{digest}")
 
 
+def billing_recipients(*, organization: Organization, but: User | None = None) -> list[str]:
+    """The addresses that get billing mail: Admins and Billing members ``but`` one, and billing contacts."""
+    members = holders_of(organization=organization, permission=Permission.BILLING_DETAILS_EDIT)
+    addresses = {member.user.email for member in members if but is None or member.user_id != but.pk}
+    addresses.update(address for more in extra_recipients for address in more(organization))
+    return sorted(addresses)
+
+
 def circumstances(*, organization: Organization, actor: User | None) -> str:
     """Who did it, when and from where, and what to do if nobody expected it: the end of a mail.
 

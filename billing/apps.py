@@ -2,12 +2,17 @@ from django.apps import AppConfig
 
 
 class BillingConfig(AppConfig):
+    """Tells accounts what it asks for: words for amounts, more people to tell, what follows a changed membership."""
+
     default_auto_field = "django.db.models.BigAutoField"
     name = "billing"
     verbose_name = "Billing"
 
     def ready(self) -> None:
-        from accounts import audit_words
+        from accounts import audit_words, memberships, notices
+        from billing import contacts
         from billing.money import dollars_text, exact_text
 
+        notices.extra_recipients.append(contacts.confirmed_addresses)
+        memberships.followers.append(contacts.note_change)
         audit_words.UNITS.update({"_cents": dollars_text, "_nano": lambda nano: str(exact_text(nano))})

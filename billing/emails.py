@@ -14,10 +14,10 @@ from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
 from accounts import notices
-from accounts.models import Membership, Organization, Role, User
+from accounts.models import Membership, Organization, User
 from accounts.moments import day_text, moment_text
 from accounts.outbox import send_mail_later
-from accounts.queries import members_of
+from billing import contacts
 from billing.credits import queries
 from billing.models import (
     AutoReload,
@@ -39,7 +39,6 @@ _PATHS = {
     "auto_reload": "billing:auto_reload",
     "usage_confirmation": "billing:auto_reload_usage",
 }
-_ROLES = (Role.ADMIN, Role.BILLING)
 
 
 def purchase_paid(*, receipt: Receipt) -> None:
@@ -163,8 +162,6 @@ def card_replaced(*, card: PaymentMethod, former: PaymentMethod | None) -> None:
         "circumstances": notices.circumstances(organization=organization, actor=card.added_by),
     }
     _send_to_all("card_replaced", organization, context, key=f"card-replaced-{card.pk}")
-    done = f"replaced {former} by {card}" if former is not None else f"added {card}"
-    _tell_contacts(organization, card.added_by, f"{done} as payment method", key=f"replaced-{card.pk}")
 
 
 def card_removed(*, card: PaymentMethod, actor: User, was_reload_on: bool) -> None:
@@ -177,8 +174,6 @@ def card_removed(*, card: PaymentMethod, actor: User, was_reload_on: bool) -> No
         "circumstances": notices.circumstances(organization=organization, actor=actor),
     }
     _send_to_all("card_removed", organization, context, key=f"card-removed-{card.pk}")
-    more = ", and auto-reload was switched off with it" if was_reload_on else ""
-    _tell_contacts(organization, actor, f"removed {card}, the payment method{more}", key=f"removed-{card.pk}")
 
 
 def reload_settings_changed(*, reload: AutoReload, actor: User, event_id: int) -> None:
@@ -291,7 +286,7 @@ def credit_exhausted(
 
 def recipients_of(organization_id: int | OuterRef) -> QuerySet[Membership]:
     """The memberships that these mails go to, to ask whether there are any."""
-    return Membership.objects.filter(organization_id=organization_id, role__in=_ROLES, user__is_active=True)
+    return Membership.objects.filter(organization_id=organization_id, role__in=contacts.ROLES, user__is_active=True)
 
 
 def _receipt_context(receipt: Receipt) -> dict[str, Any]:
@@ -377,8 +372,8 @@ def _spending(organization: Organization, *, at: datetime, available_nano: int) 
 
 
 def _send_to_all(template: str, organization: Organization, context: Mapping[str, Any], *, key: str) -> None:
-    recipients = _recipients(organization)
-    for user in recipients:
+    recipients = contacts.recipients(organization=organization)
+    for recipient in recipients:
         text = render_to_string(
             f"emails/{template}.txt",
             {
@@ -386,29 +381,27 @@ def _send_to_all(template: str, organization: Organization, context: Mapping[str
                 **{f"{name}_url": _url(path, slug=organization.slug) for name, path in _PATHS.items()},
                 "organization": organization.name,
                 "platform": settings.PLATFORM_NAME,
-                "recipient": user.email,
-                "others": ", ".join(other.email for other in recipients if other.pk != user.pk),
+                "recipient": recipient.email,
+                "others": ", ".join(other.email for other in recipients if other != recipient),
             },
         )
         subject, _, body = text.lstrip().partition("\n\n")
-        send_mail_later(to=[user.email], subject=subject.removeprefix("Subject: "), body=body, key=f"{key}-{user.pk}")
+        if recipient.contact_id is not None:
+            body = _for_contact(body, recipient, organization)
+        send_mail_later(
+            to=[recipient.email],
+            subject=subject.removeprefix("Subject: "),
+            body=body,
+            key=f"{key}-{recipient.key}",
+        )
 
 
-def _tell_contacts(organization: Organization, actor: User, done: str, *, key: str) -> None:
-    """A change of the card, for those who are no members and so get no mail of their own about it."""
-    notices.tell_people(
-        organization=organization,
-        actor=actor,
-        kind="card",
-        subject=f"The payment method of {organization} was changed",
-        body=f"{actor.get_full_name()} {done} of {organization}.",
-        key=key,
-        but=_recipients(organization),
-    )
-
-
-def _recipients(organization: Organization) -> list[User]:
-    return [m.user for m in members_of(organization=organization) if m.role in _ROLES]
+def _for_contact(body: str, recipient: contacts.Recipient, organization: Organization) -> str:
+    """The mail as a contact gets it: it says why it comes, and how to end that."""
+    is_member = f"{recipient.email} is an Admin or Billing member of {organization.name}."
+    is_contact = f"{recipient.email} is a billing contact of {organization.name}."
+    stop = contacts.stop_url(contact_id=recipient.contact_id or 0)
+    return f"{body.replace(is_member, is_contact).rstrip()}\n\nNo more of these mails to this address: {stop}\n"
 
 
 def _url(name: str, **kwargs: Any) -> str:

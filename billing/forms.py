@@ -313,6 +313,27 @@ class BillingDetailsForm(forms.Form):
         return cleaned
 
 
+class BillingContactForm(forms.Form):
+    """An address that shall get billing mail."""
+
+    name = OneLineField(
+        label="Name",
+        max_length=120,
+        help_text="Of a person or a team, such as Accounts payable",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Write whose address it is."},
+    )
+    email = forms.EmailField(
+        label="E-mail",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "off"}),
+        error_messages={
+            "required": "Write the address.",
+            "invalid": "Write an address like name@example.com.",
+        },
+    )
+
+
 class CardForm(forms.Form):
     """The end of the card form: the SetupIntent that the browser has confirmed with the payment processor."""
 

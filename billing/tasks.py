@@ -108,6 +108,12 @@ def tell_card_expiry() -> None:
 
 
 @shared_task(ignore_result=True)
+def tidy_customers() -> None:
+    """Tell the payment processor who gets billing mail, where that has changed."""
+    payment_methods.tidy_stale()
+
+
+@shared_task(ignore_result=True)
 def book_expiry() -> None:
     """Write down what has expired."""
     if expiry.book_due():

@@ -8,6 +8,7 @@ from billing.views.billing_details import billing_details
 from billing.views.buy import buy
 from billing.views.card import card
 from billing.views.card_attempts import card_attempts, card_remove
+from billing.views.contacts import contact_confirm, contact_remove, contact_send, contact_stop, contacts
 from billing.views.credit_terms import credit_terms
 from billing.views.overview import overview
 from billing.views.problem import problem
@@ -40,6 +41,11 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/auto-reload/usage/", auto_reload_usage, name="auto_reload_usage"),
     path("o/<slug:slug>/settings/billing/auto-reload/history/", auto_reload_history, name="auto_reload_history"),
     path("o/<slug:slug>/settings/billing/details/", billing_details, name="billing_details"),
+    path("o/<slug:slug>/settings/billing/contacts/", contacts, name="contacts"),
+    path("o/<slug:slug>/settings/billing/contacts/<int:contact_id>/send/", contact_send, name="contact_send"),
+    path("o/<slug:slug>/settings/billing/contacts/<int:contact_id>/remove/", contact_remove, name="contact_remove"),
+    path("billing-contacts/<slug:token>/", contact_confirm, name="contact_confirm"),
+    path("billing-contacts/stop/<str:token>/", contact_stop, name="contact_stop"),
     path("o/<slug:slug>/settings/billing/receipts/", receipts, name="receipts"),
     path("o/<slug:slug>/settings/billing/receipts/<int:number>/", receipt, name="receipt"),
     path("o/<slug:slug>/settings/billing/receipts/<int:number>/pdf/", receipt_pdf, name="receipt_pdf"),

@@ -14,7 +14,7 @@ PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=(), payment=(), usb=
 SECRETS = re.compile(
     r"\b((?:sk|rk)_(?:live|test)_|whsec_|ck_[a-z]+_|\w*_secret_)[A-Za-z0-9_]{6,}"
     r"|\b((?:__Host-)?(?:session|csrf)=)[A-Za-z0-9]{6,}"
-    r"|(/(?:password/reset/key|confirm-email|invitations|billing-contacts|contacts)/)[A-Za-z0-9_:%=-]{16,}"
+    r"|(/(?:password/reset/key|confirm-email|invitations|billing-contacts(?:/stop)?|contacts)/)[A-Za-z0-9_:%=-]{16,}"
 )
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

@@ -462,6 +462,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "sweep-stripe-events": {"task": "billing.tasks.sweep_stripe_events", "schedule": timedelta(seconds=10)},
     "reconcile-purchases": {"task": "billing.tasks.reconcile_purchases", "schedule": timedelta(seconds=30)},
     "tell-card-expiry": {"task": "billing.tasks.tell_card_expiry", "schedule": timedelta(hours=6)},
+    "tidy-customers": {"task": "billing.tasks.tidy_customers", "schedule": timedelta(minutes=1)},
     "book-expiry": {"task": "billing.tasks.book_expiry", "schedule": timedelta(seconds=60)},
     "remove-ended-sessions": {"task": "accounts.tasks.remove_ended_sessions", "schedule": timedelta(hours=1)},
     "remove-ended-throttles": {"task": "accounts.tasks.remove_ended_throttles", "schedule": timedelta(minutes=10)},

@@ -22,6 +22,7 @@ class Organization(models.Model):
         "requires a second factor", default=False, help_text="Of everyone who is Admin or Billing here."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    closed_at = models.DateTimeField(null=True, editable=False, help_text="Closed by an Admin, for good.")
 
     class Meta:
         ordering: ClassVar = ["name", "id"]
@@ -32,6 +33,11 @@ class Organization(models.Model):
     def clean(self) -> None:
         if self.time_zone not in available_timezones():
             raise ValidationError({"time_zone": f"{self.time_zone} is not the name of a time zone."}, code="time_zone")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether an Admin has closed it: Admins and Billing read what is kept, and nothing changes any more."""
+        return self.closed_at is not None
 
     @property
     def zone(self) -> ZoneInfo:

@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from accounts import invitations, memberships, queries, second_factors
+from accounts import invitations, memberships, notices, queries, second_factors
 from accounts.access import MemberRequest, any_recent_member, requires
 from accounts.member_forms import RoleForm, SearchForm
 from accounts.models import Membership, Organization
@@ -51,6 +51,9 @@ def member(request: MemberRequest, organization: Organization, *, membership_id:
     except memberships.MembershipEnded:
         messages.info(request, f"{found.user.get_full_name()} is no longer a member.")
         return redirect("members", slug=organization.slug)
+    if found.role in (Role.ADMIN, Role.BILLING) and role not in (Role.ADMIN, Role.BILLING):
+        addresses = ", ".join(notices.billing_recipients(organization=organization))
+        messages.info(request, f"Mail about payments and credit goes to {addresses} from now on.")
     if is_own and role != Role.ADMIN:
         messages.success(request, f"You are now {role.label} of {organization.name}.")
         return redirect("organization", slug=organization.slug)
@@ -138,9 +141,21 @@ def _own_role_page(request: MemberRequest, found: Membership, role: Role) -> Htt
 def _remove_page(request: MemberRequest, found: Membership, *, status: int = 200) -> HttpResponse:
     context = members_context(request, found.organization)
     sent = invitations.open_of(organization=found.organization).filter(invited_by=found.user)
-    context.update(member=found, is_last_admin=memberships.is_last_admin(found), invitations_sent=sent.count())
+    context.update(
+        member=found,
+        is_last_admin=memberships.is_last_admin(found),
+        invitations_sent=sent.count(),
+        billing_mail=_billing_mail_without(found),
+    )
     context.update(_keys_context(found))
     return render(request, "accounts/member_remove.html", context, status=status)
+
+
+def _billing_mail_without(found: Membership) -> str:
+    """Who gets billing mail once this member is gone, where the member gets it now; otherwise empty."""
+    if not found.may(Permission.BILLING_DETAILS_EDIT):
+        return ""
+    return ", ".join(notices.billing_recipients(organization=found.organization, but=found.user))
 
 
 def _leave_page(request: MemberRequest, organization: Organization, *, status: int = 200) -> HttpResponse:

@@ -1,6 +1,7 @@
 from .attempts import RefusedAttempt
 from .auto_reload import AutoReload, AutoReloadConsent, ReloadState
 from .billing_accounts import BillingAccount
+from .billing_contacts import BillingContact
 from .billing_details import BillingDetails
 from .clawbacks import Clawback
 from .corrections import DebitAdjustment, Reversal, TakeBack
@@ -21,6 +22,7 @@ __all__ = [
     "AutoReload",
     "AutoReloadConsent",
     "BillingAccount",
+    "BillingContact",
     "BillingDetails",
     "CardSetup",
     "Charge",

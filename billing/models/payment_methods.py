@@ -11,6 +11,12 @@ class StripeCustomer(models.Model):
     organization = models.OneToOneField("accounts.Organization", models.PROTECT, related_name="stripe_customer")
     stripe_customer_id = models.CharField(max_length=255, unique=True, null=True)
     created_at = models.DateTimeField(db_default=Now())
+    is_stale = models.BooleanField(
+        default=False, help_text="Whether Stripe has to be told again who gets the organization's billing mail."
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["id"], condition=Q(is_stale=True), name="stripe_customer_stale")]
 
     def __str__(self) -> str:
         return self.stripe_customer_id or f"customer of organization {self.organization_id}"

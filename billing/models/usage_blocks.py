@@ -23,6 +23,7 @@ class UsageBlock(models.Model):
     organization = models.ForeignKey("accounts.Organization", models.PROTECT, db_index=False)
     kind = models.CharField(max_length=12, choices=Kind.choices)
     reason = models.CharField(max_length=500, blank=True, default="", help_text="Why, where it was said. Staff only.")
+    notice = models.CharField(max_length=300, blank=True, default="", help_text="What its members read.")
     actor_id = models.BigIntegerField(null=True, help_text="The user who began it; empty for the system.")
     begun_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True)

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from accounts import audit
 from accounts.models import Membership, Organization, User
 from accounts.permissions import Permission
-from billing import emails
+from billing import contacts, emails
 from billing.credits import ledger
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.models import CardSetup, PaymentMethod, RefusedAttempt, StripeCustomer
@@ -181,6 +181,8 @@ def tidy(*, organization: Organization) -> bool:
     Nothing here changes what is charged, so an unreachable Stripe is logged and tried again by the reconciler.
     Returns whether all is done.
     """
+    # Before anything is read: a change that comes meanwhile marks the row again.
+    StripeCustomer.objects.filter(organization=organization).update(is_stale=False)
     card = PaymentMethod.objects.select_related("added_by").filter(organization=organization, is_default=True).first()
     customer = StripeCustomer.objects.get(organization=organization)
     try:
@@ -188,7 +190,7 @@ def tidy(*, organization: Organization) -> bool:
             stripe_gateway.describe_customer(
                 customer_id=customer.stripe_customer_id,
                 name=organization.name,
-                email=card.added_by.email,
+                email=contacts.processor_address(organization=organization, preferred=card.added_by),
                 default_payment_method_id=card.stripe_payment_method_id,
             )
         for former in PaymentMethod.objects.filter(
@@ -197,9 +199,16 @@ def tidy(*, organization: Organization) -> bool:
             stripe_gateway.detach_card(payment_method_id=former.stripe_payment_method_id)
             PaymentMethod.objects.filter(pk=former.pk).update(detached_at=Now())
     except (PaymentProcessorUnavailable, Refused) as error:
+        StripeCustomer.objects.filter(organization=organization).update(is_stale=True)
         logger.warning("The cards of organization %s are not tidy at Stripe yet: %s", organization.pk, error)
         return False
     return True
+
+
+def tidy_stale(*, limit: int = 50) -> int:
+    """Tell Stripe where who gets billing mail has changed; how many were told. What fails is tried again next time."""
+    stale = StripeCustomer.objects.select_related("organization").filter(is_stale=True).order_by("pk")[:limit]
+    return sum(tidy(organization=customer.organization) for customer in stale)
 
 
 def tell_expiry(*, at: datetime, limit: int = 100) -> int:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from accounts import notices
 from accounts.models import AuditEvent, OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
+from billing.models import BillingContact
 from billing.tests.buyer import MASTERCARD, Buyer
 from billing.tests.pages import Pages
 from billing.tests.test_card_removal import remove
@@ -14,11 +14,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def contacts(buyer: Buyer, monkeypatch: pytest.MonkeyPatch) -> None:
+def contacts(buyer: Buyer) -> None:
     """Billing contacts of which one is a member too."""
-    monkeypatch.setattr(
-        notices, "extra_recipients", [lambda organization: ["books@acme.test", buyer.billing.email.upper()]]
-    )
+    for email in ("books@acme.test", buyer.billing.email.lower()):
+        BillingContact.objects.create(
+            organization=buyer.organization, name="Books", email=email, confirmed_at=buyer.now()
+        )
 
 
 def told() -> list[str]:
@@ -40,8 +41,9 @@ def test_a_card_that_is_added_replaced_or_removed_is_told_to_everybody_once(buye
     assert "Who: Jonas Weber\nWhen: " in mail.body
     assert f"/o/{buyer.organization.slug}/settings/audit-log/" in mail.body
     (mail,) = OutboxMessage.objects.filter(recipients=["books@acme.test"])
-    assert mail.subject == f"The payment method of {buyer.organization} was changed"
-    assert "Jonas Weber replaced Visa ending in 4242 by Mastercard ending in 4444" in mail.body
+    assert f"books@acme.test is a billing contact of {buyer.organization}." in mail.body
+    assert "Visa ending in 4242" in mail.body
+    assert "Mastercard ending in 4444" in mail.body
     assert told() == everybody(buyer)
     remove(buyer, card)
     assert told() == everybody(buyer)

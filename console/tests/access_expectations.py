@@ -104,6 +104,9 @@ ORGANIZATION: Final[Mapping[str, Row]] = MappingProxyType(
         "billing:billing_details": form(
             MONEY, sends={"address_line1": "Harbour Road 1", "city": "Springfield", "country": "US"}
         ),
+        "billing:contacts": form(MONEY, sends={"name": "Accounts payable", "email": "payable@acme.example"}),
+        "billing:contact_send": button(MONEY, url={"contact_id": "billing_contact"}),
+        "billing:contact_remove": button(MONEY, url={"contact_id": "billing_contact"}),
         "billing:receipts": page(MONEY, body={"before": "receipt_row"}),
         "billing:receipt": page(MONEY, url={"number": "receipt"}),
         "billing:receipt_pdf": page(MONEY, url={"number": "receipt"}),
@@ -162,6 +165,8 @@ PUBLIC: Final[Mapping[str, Row]] = MappingProxyType(
         "account_login": public(ANY),
         "mfa_authenticate": public(ANY, also=SIGN_IN),
         "mfa_login_webauthn": public(ANY, also=SIGN_IN),
+        "billing:contact_confirm": public(fixed={"token": "no-such-token"}, also=NOTHING),
+        "billing:contact_stop": public(fixed={"token": "no-such-token"}, also=NOTHING),
         "account_logout": public(ANY, also=SIGN_IN),
         "account_inactive": public(ANY),
         "account_signup": public(ANY),

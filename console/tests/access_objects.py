@@ -13,7 +13,8 @@ from django.utils import timezone
 from accounts import invitations
 from accounts.models import AuditEvent, Invitation, Membership
 from accounts.permissions import Role
-from billing.models import AutoReloadConsent, CreditNote, PaymentMethod, Purchase, Receipt
+from billing import contacts
+from billing.models import AutoReloadConsent, BillingContact, CreditNote, PaymentMethod, Purchase, Receipt
 from billing.tests.documents import credited
 
 if TYPE_CHECKING:
@@ -113,3 +114,16 @@ def invitation(side: "Side") -> Value:
 def audit_event(side: "Side") -> Value:
     """What happened last, by which the audit log is paged."""
     return AuditEvent.objects.filter(organization=side.organization).latest("pk").pk
+
+
+@kind
+def billing_contact(side: "Side") -> Value:
+    """An address that was asked to confirm that it wants billing mail."""
+    made = BillingContact.objects.create(
+        organization=side.organization,
+        name="Accounts payable",
+        email=f"payable@{side.organization.slug}.example",
+        token_sha256=contacts.digest(side.organization.slug),
+        token_expires_at=timezone.now() + contacts.LIFETIME,
+    )
+    return made.pk
