@@ -8,6 +8,8 @@ from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.models import Group as StaffGroup
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
@@ -18,6 +20,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from accounts import audit, memberships, organizations, outbox, second_factors, service_keys
+from accounts.audit_actions import Group, actions_in
 from accounts.factor_forms import RemoveFactorsForm
 from accounts.forms import MembershipForm, NewOrganizationForm, NewServiceKeyForm, NewUserForm
 from accounts.models import (
@@ -217,6 +220,15 @@ class UserAdmin(SearchedAdmin):
             before = {name: getattr(saved, name) for name in ("is_active", "is_staff", "is_superuser")}
             super().save_model(request, obj, form, change)
             action = "user.changed"
+            if saved.name != obj.name:
+                # History says that it changed, not to what: a name stands in nobody's history.
+                audit.record(
+                    organization=None,
+                    actor=staff_of(request),
+                    action="user.renamed",
+                    target=f"user:{obj.pk}",
+                    request=request,
+                )
         audit.record(
             organization=None,
             actor=staff_of(request),
@@ -226,6 +238,88 @@ class UserAdmin(SearchedAdmin):
             after={name: getattr(obj, name) for name in ("is_active", "is_staff", "is_superuser")},
             request=request,
         )
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Keep which rights as staff somebody had and has: groups and rights are saved after the row."""
+        user: User = form.instance
+        before = _rights_of(user)
+        super().save_related(request, form, formsets, change)
+        after = _rights_of(user)
+        if before != after:
+            audit.record(
+                organization=None,
+                actor=staff_of(request),
+                action="user.rights_changed",
+                target=f"user:{user.pk}",
+                before=before,
+                after=after,
+                request=request,
+            )
+
+
+def _rights_of(user: User) -> dict[str, list[str]]:
+    """The groups and single rights of somebody, as they stand in the database."""
+    return {
+        "groups": [str(pk) for pk in user.groups.order_by("pk").values_list("pk", flat=True)],
+        "rights": list(user.user_permissions.order_by("codename").values_list("codename", flat=True)),
+    }
+
+
+admin.site.unregister(StaffGroup)
+
+
+@admin.register(StaffGroup)
+class StaffGroupAdmin(GroupAdmin):
+    """Groups of rights for staff; only a superuser changes them, and each change is kept."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return staff_of(request).is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return staff_of(request).is_superuser
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return staff_of(request).is_superuser
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        # Groups are removed one by one, so that each is kept.
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        # The row is saved by now, its rights are not.
+        before = {**self._content_of(form.instance), "name": form.initial["name"]} if change else None
+        super().save_related(request, form, formsets, change)
+        self._record(request, form.instance, "staff_group.changed" if change else "staff_group.added", before)
+
+    def delete_model(self, request: HttpRequest, obj: StaffGroup) -> None:
+        audit.record(
+            organization=None,
+            actor=staff_of(request),
+            action="staff_group.removed",
+            target=f"staff_group:{obj.pk}",
+            before=self._content_of(obj),
+            request=request,
+        )
+        super().delete_model(request, obj)
+
+    def _record(self, request: HttpRequest, group: StaffGroup, action: str, before: dict[str, Any] | None) -> None:
+        after = self._content_of(group)
+        if after != before:
+            audit.record(
+                organization=None,
+                actor=staff_of(request),
+                action=action,
+                target=f"staff_group:{group.pk}",
+                before=before,
+                after=after,
+                request=request,
+            )
+
+    def _content_of(self, group: StaffGroup) -> dict[str, Any]:
+        return {
+            "name": group.name,
+            "rights": list(group.permissions.order_by("codename").values_list("codename", flat=True)),
+        }
 
 
 @admin.register(Organization)
@@ -330,13 +424,43 @@ class AuditOriginInline(ReadOnly, admin.StackedInline):
     fields = ("ip_address", "user_agent")
 
 
+class GroupFilter(admin.SimpleListFilter):
+    """By what it is about, in the groups that customers choose from too."""
+
+    title = "what"
+    parameter_name = "group"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(group.value, group.label) for group in Group]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        if self.value() not in {group.value for group in Group}:
+            return queryset
+        return queryset.filter(action__in=actions_in(Group(self.value())))
+
+
+class RoleFilter(admin.SimpleListFilter):
+    """As what somebody acted."""
+
+    title = "role"
+    parameter_name = "role"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(audit.STAFF_ROLE, "Staff"), *Role.choices, ("none", "None: the system, or a person's own account")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        known = {"none": "", audit.STAFF_ROLE: audit.STAFF_ROLE, **{role.value: role.value for role in Role}}
+        return queryset.filter(role=known[value]) if (value := self.value()) in known else queryset
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnly, KeysetAdmin):
-    list_display = ("at", "action", "organization", "actor_id", "target")
+    list_display = ("at", "action", "organization", "actor_id", "role", "target", "request_id")
     list_select_related = ("organization",)
-    exact_search_fields: ClassVar[tuple[str, ...]] = ("action", "target")
-    search_help_text = "The slug of an organization, a whole action or target, or a number of this list."
-    fields = ("at", "action", "organization", "actor_id", "target", "before", "after")
+    list_filter = (GroupFilter, RoleFilter)
+    exact_search_fields: ClassVar[tuple[str, ...]] = ("action", "target", "request_id")
+    search_help_text = "The slug of an organization, a whole action, target or reference, or a number of this list."
+    fields = ("at", "action", "organization", "actor_id", "role", "target", "before", "after", "request_id")
     inlines = (AuditOriginInline,)
 
 

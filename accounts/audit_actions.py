@@ -104,6 +104,7 @@ _WORDS: Final[Mapping[Group, Mapping[str, str]]] = MappingProxyType(
             "organization.second_factor_not_required": "no longer requires a second factor of Admins and Billing",
             "user.created": "created {target}",
             "user.changed": "changed the account of {target}",
+            "user.rights_changed": "changed the rights as staff of {target}",
         },
         Group.KEYS: {
             "api_key.created": "created {target}",

@@ -75,6 +75,17 @@ def find(*, key_text: str) -> ServiceKey | None:
     return service_key
 
 
+def public_part(text: str) -> str:
+    """The part of a key's text that tells which key it is and opens nothing; empty for what is no key's text."""
+    parts = _parts(text)
+    return parts[0] if parts is not None else ""
+
+
+def issued_as(*, prefix: str) -> ServiceKey | None:
+    """The key that was issued with this public part, revoked or not."""
+    return ServiceKey.objects.filter(prefix=prefix).first() if prefix else None
+
+
 def revoke(*, service_key: ServiceKey, at: datetime, actor: User | None, request: HttpRequest | None = None) -> bool:
     """End a key for good; False when it had ended before.
 

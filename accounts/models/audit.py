@@ -57,7 +57,8 @@ class AuditEvent(models.Model):
             models.Index(fields=["organization", "action", "-at", "-id"], name="audit_by_action"),
             models.Index(fields=["target", "-at", "-id"], name="audit_by_target"),
             models.Index(fields=["request_id"], condition=~models.Q(request_id=""), name="audit_by_request"),
-            # For staff, who look across organizations.
+            # For staff, who look across organizations, and through one in the order of all.
+            models.Index(fields=["organization", "-id"], name="audit_by_organization"),
             models.Index(fields=["actor", "-id"], name="audit_by_actor"),
             models.Index(fields=["action", "-id"], name="audit_by_action_alone"),
         ]

@@ -6,12 +6,14 @@ from html import unescape
 import pytest
 from allauth.account.models import EmailAddress
 from django.apps import apps
+from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission as ModelPermission
 from django.db import connection
+from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts import service_keys
+from accounts import audit, service_keys
 from accounts.models import AuditEvent, Membership, Organization, OutboxMessage, ServiceKey, User
 from accounts.permissions import Role
 from accounts.staff_lists import KeysetAdmin
@@ -245,3 +247,72 @@ def test_staff_change_their_password_where_everyone_does(admin_site):
 
 def test_addresses_cannot_be_edited_apart_from_their_user(admin_site):
     assert admin_site.get("/admin/account/emailaddress/").status_code == 404
+
+
+def test_history_is_found_by_reference_group_and_role(admin_site):
+    acme = cast.organization("Acme")
+    admin = cast.member(acme, role=Role.ADMIN).user
+    request = RequestFactory().get("/")
+    request.request_id = "req_42"  # type: ignore[attr-defined]
+    events = {
+        "card": audit.record(organization=acme, actor=admin, action="card.added", request=request),
+        "freeze": audit.record(organization=acme, actor=cast.person(is_staff=True), action="credit_account.frozen"),
+    }
+    url = reverse("admin:accounts_auditevent_changelist")
+    for query, expected in (
+        ({"q": "req_42"}, {"card"}),
+        ({"group": "card"}, {"card"}),
+        ({"group": "credits"}, {"freeze"}),
+        ({"role": "staff", "q": acme.slug}, {"freeze"}),
+        ({"role": "admin"}, {"card"}),
+        ({"group": "nonsense", "role": "nonsense", "q": acme.slug}, {"card", "freeze"}),
+    ):
+        page = admin_site.get(url, query).content.decode()
+        shown = {int(pk) for pk in re.findall(r'<th [^>]*><a href="/admin/accounts/auditevent/(\d+)/change/', page)}
+        assert shown == {events[name].pk for name in expected}, query
+
+
+def test_rights_as_staff_and_new_names_are_kept_in_history(admin_site, staff):
+    helper = cast.person(is_staff=True, name="Hal")
+    right = ModelPermission.objects.get(codename="view_user")
+    form = {"name": "Hal Helper", "is_active": "on", "is_staff": "on", "user_permissions": [right.pk]}
+    admin_site.post(reverse("admin:accounts_user_change", args=[helper.pk]), {**form, **inline_forms(helper)})
+    (event,) = events("user.rights_changed")
+    assert (event.before, event.after) == ({"groups": [], "rights": []}, {"groups": [], "rights": ["view_user"]})
+    (renamed,) = events("user.renamed")
+    assert "Hal" not in repr((renamed.before, renamed.after))
+    admin_site.post(reverse("admin:accounts_user_change", args=[helper.pk]), {**form, **inline_forms(helper)})
+    assert len(events("user.rights_changed")) == len(events("user.renamed")) == 1
+
+
+def test_groups_of_staff_are_changed_by_superusers_and_each_change_is_kept(admin_site, client):
+    right = ModelPermission.objects.get(codename="view_user")
+    admin_site.post(reverse("admin:auth_group_add"), {"name": "Support", "permissions": [right.pk]})
+    group = Group.objects.get()
+    url = reverse("admin:auth_group_change", args=[group.pk])
+    admin_site.post(url, {"name": "Helpers", "permissions": [right.pk]})
+    admin_site.post(url, {"name": "Helpers", "permissions": [right.pk]})
+    admin_site.post(reverse("admin:auth_group_delete", args=[group.pk]), {"post": "yes"})
+    (added,), (changed,), (removed,) = (events(f"staff_group.{done}") for done in ("added", "changed", "removed"))
+    assert added.after == {"name": "Support", "rights": ["view_user"]}
+    assert (changed.before, changed.after) == (added.after, {"name": "Helpers", "rights": ["view_user"]})
+    assert removed.before == changed.after
+    helper = cast.person(is_staff=True)
+    helper.user_permissions.set(ModelPermission.objects.filter(codename__endswith="_group"))
+    client.force_login(helper)
+    assert client.get(reverse("admin:auth_group_add")).status_code == 403
+
+
+def test_a_page_of_the_administration_that_is_refused_is_kept_once_in_a_minute(client):
+    helper, customer = cast.person(is_staff=True), cast.person()
+    url = reverse("admin:accounts_user_changelist")
+    client.force_login(helper)
+    for _ in range(3):
+        assert client.get(url).status_code == 403
+    (event,) = events("access.staff_refused")
+    assert (event.actor, event.role, event.organization) == (helper, "staff", None)
+    assert event.after == {"page": "admin:accounts_user_changelist", "method": "GET"}
+    client.force_login(customer)
+    answer = client.get(url, follow=True)
+    assert answer.status_code == 403
+    assert {event.actor for event in events("access.staff_refused")} == {helper, customer}

@@ -18,6 +18,7 @@ from ninja.errors import HttpError, ValidationError
 
 from billing.api import answers
 from billing.api.bodies import BodyRefused
+from billing.api.refusals import refused_keys
 from billing.errors import InvalidUsage
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def _refused_by_framework(request: HttpRequest, error: HttpError) -> HttpRespons
 
 def no_key(request: HttpRequest) -> HttpResponse:
     """401: no key, an unknown one or a revoked one; which of them is nobody's business."""
+    refused_keys.note(request)
     response = answers.refuse(request, "service_key_invalid")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response

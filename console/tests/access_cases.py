@@ -125,7 +125,7 @@ def _writes() -> dict[str, int]:
 
 def allowed_writes(result: str) -> frozenset[str]:
     """What reading may write, by its outcome."""
-    return ACTIVITY | REFUSAL if result in ("refused", "not found") else ACTIVITY
+    return ACTIVITY | REFUSAL if result in ("refused", "not found", "no key") else ACTIVITY
 
 
 def comparable(response: Any, *ids: Any) -> tuple[int, dict[str, str], str]:
@@ -143,7 +143,7 @@ def comparable(response: Any, *ids: Any) -> tuple[int, dict[str, str], str]:
 _DIFFERS: Final = (
     (re.compile(r"nonce[-=]\"?[A-Za-z0-9+/=_-]+"), "nonce"),
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "KEY"),
-    (re.compile(r"\b[0-9a-f]{32}\b"), "REQUEST"),
+    (re.compile(r"\b[0-9a-f]{32}\b|\breq_[0-9a-f]{16}\b"), "REQUEST"),
     (re.compile(r"\b[A-Za-z0-9]{64}\b"), "TOKEN"),
     (re.compile(r"\b\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"), "TIME"),
 )
