@@ -121,7 +121,7 @@ def remove_lost(*, user: User, reason: str, actor: User, request: HttpRequest | 
         )
         sessions.end_others(user=person, kept_key=None, actor=actor, request=request)
         _write_to(person, event=event, template="second_factors_removed")
-        _tell_organizations(person, event=event, done="has no second factor any more: our staff removed it on request")
+        _tell_organizations(person, event=event, actor=actor, done="has no second factor any more")
     return sum(kind in KINDS for kind in kinds)
 
 
@@ -138,7 +138,7 @@ def note_added(sender: object, request: HttpRequest, user: User, authenticator: 
             "second_factor.added", user=user, actor=user, after={"type": authenticator.type}, request=request
         )
         _end_other_sessions(user, request=request)
-        _tell_organizations(user, event=event, done=f"added {NAMES[authenticator.type]} as second factor")
+        _tell_organizations(user, event=event, actor=user, done=f"added {NAMES[authenticator.type]} as second factor")
 
 
 def note_removed(sender: object, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
@@ -151,7 +151,7 @@ def note_removed(sender: object, request: HttpRequest, user: User, authenticator
             "second_factor.removed", user=user, actor=user, before={"type": authenticator.type}, request=request
         )
         _end_other_sessions(user, request=request)
-        _tell_organizations(user, event=event, done=f"removed {NAMES[authenticator.type]} as second factor")
+        _tell_organizations(user, event=event, actor=user, done=f"removed {NAMES[authenticator.type]} as second factor")
 
 
 def note_reset(sender: object, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
@@ -159,7 +159,7 @@ def note_reset(sender: object, request: HttpRequest, user: User, authenticator: 
     with transaction.atomic():
         event = _note_codes(user=user, authenticator=authenticator, request=request)
         _end_other_sessions(user, request=request)
-        _tell_organizations(user, event=event, done="made new recovery codes")
+        _tell_organizations(user, event=event, actor=user, done="made new recovery codes")
 
 
 def note_used(sender: object, request: HttpRequest, user: User, authenticator: Authenticator, **_: Any) -> None:
@@ -224,25 +224,19 @@ def _write_to(user: User, *, event: AuditEvent, template: str, **context: Any) -
     send_mail_later(to=[user.email], subject=subject, body=body.lstrip("\n"), key=f"{template}:{event.pk}")
 
 
-def _tell_organizations(user: User, *, event: AuditEvent, done: str) -> None:
+def _tell_organizations(user: User, *, event: AuditEvent, actor: User, done: str) -> None:
     """Write to those who should know that somebody who can spend or change rights signs in another way now."""
+    name = user.get_full_name()
     for organization in _organizations_of(user):
         notices.tell_people(
             organization=organization,
-            actor=user,
+            actor=actor,
             kind="second_factor",
-            subject=f"{user.get_full_name()} {done.partition(':')[0]}",
-            body=render_to_string(
-                "emails/second_factor_changed.txt",
-                {
-                    "name": user.get_full_name(),
-                    "done": done,
-                    "organization": organization,
-                    "platform_name": settings.PLATFORM_NAME,
-                    "site_url": settings.SITE_URL,
-                },
-            ),
+            subject=f"{name} {done}",
+            body=f"{name}, who is Admin or Billing in {organization.name}, {done}.",
             key=f"{event.pk}:{organization.pk}",
+            # Whose factor it is has a mail of their own.
+            but=(user,),
         )
 
 
