@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0008_api_keys"),
+        ("accounts", "0009_closed_organizations"),
     ]
 
     operations = [
