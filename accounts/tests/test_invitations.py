@@ -273,3 +273,46 @@ def test_control_without_the_condition_both_accepts_go_through(monkeypatch):
     lena = cast.person("lena@partner.example")
     assert accept_twice_at_once(invitation, lena) == ["joined", "known"]
     assert AuditEvent.objects.filter(action="invitation.accepted").count() == 2
+
+
+def invite_twice_at_once(acme, admin):
+    """What two requests at the same moment got."""
+    barrier = threading.Barrier(2)
+    got = []
+
+    def send():
+        barrier.wait(timeout=10)
+        try:
+            invitations.invite(organization=acme, email="a@b.example", role=Role.USER, actor=admin, at=NOW)
+            got.append("sent")
+        except invitations.AlreadyInvited:
+            got.append("known")
+        except IntegrityError:
+            got.append("stopped by the index")
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=send) for _number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    return sorted(got)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_invitations_of_one_address_at_once_are_one_and_a_clear_answer():
+    acme = cast.organization()
+    admin = cast.member(acme, role=Role.ADMIN).user
+    assert invite_twice_at_once(acme, admin) == ["known", "sent"]
+    assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_control_without_the_look_at_what_is_there_the_index_stops_the_second(monkeypatch):
+    monkeypatch.setattr(invitations, "_refuse_known", lambda organization, *, email, at: None)
+    monkeypatch.setattr(invitations, "_revoke", lambda invitation, **_: None)
+    acme = cast.organization()
+    admin = cast.member(acme, role=Role.ADMIN).user
+    assert invite_twice_at_once(acme, admin) == ["sent", "stopped by the index"]
+    assert OutboxMessage.objects.count() == 1

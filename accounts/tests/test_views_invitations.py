@@ -187,6 +187,25 @@ def test_somebody_with_an_account_joins_with_one_click(acme, ada):
     assert client.post("/invitation/").status_code == 410
 
 
+def test_a_double_click_on_the_button_leads_in_both_times(acme, ada, monkeypatch):
+    _sent, path = invite(ada, acme)
+    lena = cast.person(LENA)
+    client = Client()
+    client.force_login(lena)
+    client.get(path)
+    accept = invitations.accept
+
+    def overtaken(**values):
+        """The first click's request ends while the second's is on its way."""
+        accept(**values)
+        return accept(**values)
+
+    monkeypatch.setattr(invitations, "accept", overtaken)
+    response = client.post("/invitation/")
+    assert (response.status_code, response["Location"]) == (302, "/o/acme/")
+    assert Membership.objects.filter(user=lena).count() == 1
+
+
 def test_somebody_signed_out_signs_in_and_comes_back(acme, ada):
     _sent, path = invite(ada, acme)
     cast.person(LENA)

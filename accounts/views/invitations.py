@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import invitations
+from accounts import invitations, queries
 from accounts.access import MemberRequest, public, requires, signed_in
 from accounts.emails import MAY_SIGN_UP_AS
 from accounts.invitations import (
@@ -147,7 +147,10 @@ def _join(request: HttpRequest, found: Invitation) -> HttpResponse:
     except OtherAddress:
         return _page(request, found, state="other_address")
     except InvitationGone:
-        return _gone(request)
+        slug = found.organization.slug
+        # A second click on the button, which the first has overtaken.
+        is_in = queries.membership_of(user=request.user, slug=slug) is not None
+        return redirect("organization", slug=slug) if is_in else _gone(request)
     request.session.pop(OPENED, None)
     organization, role = found.organization, accepted.membership.get_role_display()
     if accepted.was_member:
