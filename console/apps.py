@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.contrib.auth.signals import user_logged_out
 from django.core.management import call_command
 from django.db import connections
 from django.db.models.signals import post_migrate
@@ -21,8 +22,9 @@ class ConsoleConfig(AppConfig):
 
         Django sends no signal for an app without models, so the sender is billing, the last app that has some.
         """
-        from console import access_table, checks  # noqa: F401  (importing registers their checks)
+        from console import access_table, checks, middleware  # noqa: F401  (importing registers the checks)
 
+        user_logged_out.connect(middleware.note_sign_out)
         post_migrate.connect(grant_runtime_rights, sender=apps.get_app_config("billing"))
 
 

@@ -7,14 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.files.uploadhandler import FileUploadHandler
-from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.db import Error
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
 from django.template.loader import render_to_string
 
+from billing.api.failures import is_passing
+from console import policy_reports
+
+FORM_BODY_BYTES_MAX = 64 * 1024
+# No number that a body can have is longer.
+LENGTH_DIGITS_MAX = 12
 RETRY_AFTER_SECONDS = 30
 
 
@@ -32,30 +37,65 @@ class NoUploads(FileUploadHandler):
         return None
 
 
+def page(template: str, *, status: int) -> HttpResponse:
+    """An error's page, without the context of the request, which may be what is broken."""
+    return HttpResponse(render_to_string(template), status=status)
+
+
 def body_cap(
     get_response: Callable[[HttpRequest], HttpResponseBase],
 ) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Answer 413 to a body of more than PAGE_BODY_BYTES_MAX before a byte of it is read."""
+    """Answer 413 to a body of more than its route takes, before a byte of it is read.
+
+    The server reads no further than the client states, and a body without a stated length as empty.
+    """
 
     def handle(request: HttpRequest) -> HttpResponseBase:
-        if stated_length(request) > settings.PAGE_BODY_BYTES_MAX:
-            return render(None, "413.html", status=413)
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if not (length.isascii() and length.isdigit()):
+            return page("400.html", status=400)
+        if len(length) > LENGTH_DIGITS_MAX or int(length) > body_bytes_max(request.path_info):
+            return page("413.html", status=413)
         return get_response(request)
 
     return handle
 
 
-def stated_length(request: HttpRequest) -> int:
-    """The body's length as the client states it; the server reads no further than that."""
-    try:
-        return int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:
-        return 0
+def body_bytes_max(path: str) -> int:
+    """What the route at ``path`` takes. Staff's lists of prices and Stripe's events are larger than any page's form."""
+    if path.startswith("/policy-reports/"):
+        return policy_reports.BODY_BYTES_MAX
+    if path.startswith(("/admin/", "/webhooks/")):
+        return settings.PAGE_BODY_BYTES_MAX
+    return FORM_BODY_BYTES_MAX
+
+
+def methods(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Give the empty 405 of Django's decorators a page; its Allow header stays."""
+
+    def handle(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if not isinstance(response, HttpResponseNotAllowed) or response.content:
+            return response
+        answer = page("405.html", status=405)
+        answer.headers["Allow"] = response.headers["Allow"]
+        return answer
+
+    return handle
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400: what can't be read or names another host; 413 for what turned out too large."""
+    if isinstance(exception, RequestDataTooBig):
+        return page("413.html", status=413)
+    return page("400.html", status=400)
 
 
 def failed(request: HttpRequest) -> HttpResponse:
-    """500, or 503 with Retry-After where the database can't be reached; without the context of a broken request."""
+    """500, or 503 with Retry-After where the database can't be reached, or can in a moment, by its SQLSTATE."""
     error = sys.exc_info()[1]
-    if isinstance(error, (OperationalError, InterfaceError)):
-        return HttpResponse(render_to_string("503.html"), status=503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    return HttpResponse(render_to_string("500.html"), status=500)
+    if not (isinstance(error, Error) and is_passing(error)):
+        return page("500.html", status=500)
+    response = page("503.html", status=503)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response

@@ -15,6 +15,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.settings")
 django.setup(set_prefix=False)
 settings.ROOT_URLCONF = "console.gateway_urls"
 settings.MIDDLEWARE = settings.GATE_MIDDLEWARE
+# Plain HTTP is refused, not led on: billing.api.envelope.
+settings.SECURE_SSL_REDIRECT = False
 
 application = WSGIHandler()
 

@@ -210,11 +210,13 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "console.middleware.request_id",
-    "console.failures.body_cap",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    # What answers below these, files and refusals among it, carries their headers.
     "csp.middleware.CSPMiddleware",
     "console.middleware.browser_policy",
+    "console.failures.body_cap",
+    "console.failures.methods",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

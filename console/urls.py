@@ -24,4 +24,5 @@ for app in ("accounts", "billing"):
 if settings.DEMO_FOLDER:
     urlpatterns.append(path("demo/", include("console.demo.urls")))
 
+handler400 = "console.failures.bad_request"
 handler500 = "console.failures.failed"

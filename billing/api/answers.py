@@ -60,6 +60,7 @@ FAILURES: Mapping[str, tuple[int, str]] = {
     "invalid": (422, "The body is wrong."),
     "bad_request": (400, "The request can't be read."),
     "service_key_invalid": (401, "A valid service key is needed: Authorization: Bearer ck_live_..."),
+    "tls_required": (403, "The gate answers over HTTPS only. Replace this key: it was sent in clear."),
     "not_found": (404, "There is nothing at this address."),
     "method_not_allowed": (405, "This address doesn't take this method."),
     "too_large": (413, "The body is too large."),
