@@ -45,6 +45,10 @@ class TooManyInvitations(InvitationRefused):
     """A limit on open invitations or on mails is reached."""
 
 
+class ClosedOrganization(InvitationRefused):
+    """The organization was closed: nobody joins it any more."""
+
+
 class InvitationGone(InvitationRefused):
     """It was accepted or withdrawn, has expired, or another link replaces it."""
 
@@ -76,7 +80,7 @@ def open_of(*, organization: Organization) -> QuerySet[Invitation]:
 def acceptable(*, at: datetime) -> QuerySet[Invitation]:
     """All invitations that somebody could accept at ``at``."""
     return Invitation.objects.select_related("organization", "invited_by").filter(
-        accepted_at=None, revoked_at=None, expires_at__gt=at
+        accepted_at=None, revoked_at=None, expires_at__gt=at, organization__closed_at=None
     )
 
 
@@ -101,15 +105,14 @@ def invite(
     at: datetime,
     request: HttpRequest | None = None,
 ) -> Invitation:
-    """Send an invitation. Raises ``AlreadyInvited`` and ``TooManyInvitations``.
+    """Send an invitation. Raises ``AlreadyInvited``, ``TooManyInvitations`` and ``ClosedOrganization``.
 
     An open invitation to the same address that has expired is withdrawn for the new one.
     """
     email = email.strip().lower()
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        # One invitation of an organization at a time, so that the limits hold.
-        Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
+        organization = _locked(organization.pk)
         _refuse_known(organization, email=email, at=at)
         for expired in open_of(organization=organization).filter(email=email):
             _revoke(expired, actor=actor, at=at, request=request)
@@ -135,11 +138,12 @@ def invite(
 def send_again(*, invitation: Invitation, actor: User, at: datetime, request: HttpRequest | None = None) -> Invitation:
     """Send a new link, which works for LIFETIME from now; the old one is dead. The role stays.
 
-    Raises ``InvitationGone`` when it is no longer open and ``TooManyInvitations`` after too many mails in a day.
+    Raises ``InvitationGone`` when it is no longer open, ``TooManyInvitations`` after too many mails in a day, and
+    ``ClosedOrganization``.
     """
     token = secrets.token_urlsafe(32)
     with transaction.atomic():
-        organization = Organization.objects.select_for_update(no_key=True).get(pk=invitation.organization_id)
+        organization = _locked(invitation.organization_id)
         _refuse_flood(organization, email=invitation.email, at=at)
         changed = _still_open(invitation).update(token_sha256=token_sha256(token), sent_at=at, expires_at=at + LIFETIME)
         if not changed:
@@ -160,11 +164,14 @@ def revoke(*, invitation: Invitation, actor: User, at: datetime, request: HttpRe
 def accept(*, invitation: Invitation, user: User, at: datetime, request: HttpRequest | None = None) -> Accepted:
     """Make the person a member with the invitation's role; once, whoever asks again or at the same moment.
 
-    Raises ``OtherAddress`` for an account without the invited address, and ``InvitationGone`` when it isn't open.
+    Raises ``OtherAddress`` for an account without the invited address, ``InvitationGone`` when it isn't open, and
+    ``ClosedOrganization``.
     """
     if invitation.email not in confirmed_addresses(user=user):
         raise OtherAddress(f"The invitation is for {invitation.email}.")
     with transaction.atomic():
+        _locked(invitation.organization_id)
+        # Conditions on the row itself only: those of a joined table are not looked at again after waiting for the row.
         taken = (
             _still_open(invitation)
             .filter(token_sha256=invitation.token_sha256, expires_at__gt=at)
@@ -186,6 +193,14 @@ def accept(*, invitation: Invitation, user: User, at: datetime, request: HttpReq
             return Accepted(membership=known, was_member=True)
         _tell_of_new_member(membership, invitation=invitation)
     return Accepted(membership=membership, was_member=False)
+
+
+def _locked(organization_id: int) -> Organization:
+    """The organization as it is now, with its row locked: so the limits hold, and nobody joins what is being closed."""
+    organization = Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
+    if organization.closed_at is not None:
+        raise ClosedOrganization(f"{organization.name} is closed. Nobody can be invited any more.")
+    return organization
 
 
 def _still_open(invitation: Invitation) -> QuerySet[Invitation]:

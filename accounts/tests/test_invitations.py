@@ -10,7 +10,7 @@ from django.db import IntegrityError, connections, transaction
 from django.utils import timezone
 
 from accounts import invitations, memberships
-from accounts.models import AuditEvent, Invitation, InvitationMail, Membership, OutboxMessage
+from accounts.models import AuditEvent, Invitation, InvitationMail, Membership, Organization, OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
 
@@ -219,6 +219,21 @@ def test_who_became_a_member_meanwhile_keeps_the_role():
     assert Membership.objects.get(user=lena).role == Role.USER
 
 
+def test_nobody_joins_a_closed_organization_or_is_invited_to_it():
+    invitation = invited()
+    lena = cast.person("lena@partner.example")
+    acme, admin = invitation.organization, invitation.invited_by
+    Organization.objects.filter(pk=acme.pk).update(closed_at=NOW)
+    assert not invitations.acceptable_for(user=lena, at=NOW).exists()
+    with pytest.raises(invitations.ClosedOrganization):
+        invitations.accept(invitation=invitation, user=lena, at=NOW)
+    with pytest.raises(invitations.ClosedOrganization, match="Acme Robotics is closed"):
+        invitations.send_again(invitation=invitation, actor=admin, at=NOW)
+    with pytest.raises(invitations.ClosedOrganization):
+        invitations.invite(organization=acme, email="x@y.example", role=Role.USER, actor=admin, at=NOW)
+    assert OutboxMessage.objects.count() == 1
+
+
 def accept_twice_at_once(invitation, lena):
     """What two requests at the same moment got."""
     barrier = threading.Barrier(2)
@@ -266,11 +281,20 @@ class Unguarded:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_control_without_the_condition_both_accepts_go_through(monkeypatch):
-    barrier = threading.Barrier(2)
-    monkeypatch.setattr(invitations, "_still_open", lambda invitation: Unguarded(invitation.pk, barrier))
+def test_the_condition_alone_makes_one_membership_too(monkeypatch):
     invitation = invited()
     lena = cast.person("lena@partner.example")
+    monkeypatch.setattr(invitations, "_locked", lambda organization_id: None)
+    assert accept_twice_at_once(invitation, lena) == ["gone", "joined"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_control_without_lock_and_condition_both_accepts_go_through(monkeypatch):
+    barrier = threading.Barrier(2)
+    invitation = invited()
+    lena = cast.person("lena@partner.example")
+    monkeypatch.setattr(invitations, "_locked", lambda organization_id: None)
+    monkeypatch.setattr(invitations, "_still_open", lambda invitation: Unguarded(invitation.pk, barrier))
     assert accept_twice_at_once(invitation, lena) == ["joined", "known"]
     assert AuditEvent.objects.filter(action="invitation.accepted").count() == 2
 

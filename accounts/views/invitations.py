@@ -22,7 +22,6 @@ from accounts.invitations import (
     InvitationGone,
     InvitationRefused,
     OtherAddress,
-    TooManyInvitations,
     token_sha256,
 )
 from accounts.member_forms import InvitationForm
@@ -55,7 +54,7 @@ def invite(request: MemberRequest, organization: Organization) -> HttpResponse:
     except AlreadyInvited as refusal:
         form.add_error("email", str(refusal))
         return _invite_page(request, organization, form, status=422)
-    except TooManyInvitations as refusal:
+    except InvitationRefused as refusal:
         form.add_error(None, str(refusal))
         return _invite_page(request, organization, form, status=422)
     messages.success(request, f"An invitation is on its way to {sent.email}. Its link works for 7 days.")
@@ -146,7 +145,7 @@ def _join(request: HttpRequest, found: Invitation) -> HttpResponse:
         )
     except OtherAddress:
         return _page(request, found, state="other_address")
-    except InvitationGone:
+    except InvitationRefused:
         slug = found.organization.slug
         # A second click on the button, which the first has overtaken.
         is_in = queries.membership_of(user=request.user, slug=slug) is not None
