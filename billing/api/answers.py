@@ -17,7 +17,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel, Field
 
+from accounts.models import ApiKey
 from accounts.permissions import Permission, roles_with
+from billing.api.key_states import KeyRefusal
+from billing.credits.key_limits import KeyState, KnownKey
 from billing.credits.metering import Outcome, Result
 from billing.credits.queries import Summary
 from billing.money import exact_usd
@@ -44,6 +47,11 @@ REFUSALS: Mapping[Outcome, tuple[int, str, str]] = {
     ),
     Outcome.ORGANIZATION_UNKNOWN: (404, "organization_unknown", "There is no such organization."),
     Outcome.ORGANIZATION_SUSPENDED: (403, "organization_suspended", "The organization is suspended by the platform."),
+    Outcome.USAGE_STOPPED: (
+        403,
+        "usage_stopped",
+        "An Admin of the organization has stopped all usage. An Admin can let it go on.",
+    ),
     Outcome.HOLD_UNKNOWN: (404, "hold_unknown", "The organization has no such hold."),
     Outcome.OCCURRED_AT_OUT_OF_RANGE: (
         422,
@@ -55,12 +63,23 @@ REFUSALS: Mapping[Outcome, tuple[int, str, str]] = {
 PRICE_MISSING_WHEN_SERVED = (
     "There is no price for {detail}, so nothing was charged. The usage is recorded as unpriced; staff can charge it."
 )
+# Why a customer's key can't pay for a request that is still to be served.
+KEY_REFUSALS: Mapping[str, str] = {
+    "key_unknown": "The organization has no API key with this public part.",
+    "key_revoked": "The API key was revoked. Another one has to be used.",
+    "key_expired": "The API key has expired. Another one has to be used.",
+    "key_stopped": "The API key is stopped. Who manages the organization's keys can let it work again.",
+    "key_limit_reached": "The API key has reached its spend limit of this month. Who manages keys can raise it.",
+    "key_surface_mismatch": "The API key is for another surface.",
+}
 # What is wrong before an operation begins, or instead of one.
 FAILURES: Mapping[str, tuple[int, str]] = {
     "invalid": (422, "The body is wrong."),
     "bad_request": (400, "The request can't be read."),
-    "service_key_invalid": (401, "A valid service key is needed: Authorization: Bearer ck_live_..."),
     "tls_required": (403, "The gate answers over HTTPS only. Replace this key: it was sent in clear."),
+    "service_key_invalid": (401, "A valid service key is needed: Authorization: Bearer ck_gate_..."),
+    "scope_missing": (403, "The service key may not do this. Staff can issue one that may."),
+    "key_unknown": (404, "There is no such API key."),
     "not_found": (404, "There is nothing at this address."),
     "method_not_allowed": (405, "This address doesn't take this method."),
     "too_large": (413, "The body is too large."),
@@ -128,6 +147,18 @@ class ChargeManyAnswer(BaseModel):
     request_id: str
 
 
+class KeyAnswer(BaseModel):
+    """Whose a customer's key is."""
+
+    organization: str
+    key_ref: str = Field(description="What names the key in authorize, charge and usage: its public part.")
+    surface: str = Field(description="The surface that the key is for: api, workbench or claude_code.")
+    state: str = Field(description="active, stopped, expired, revoked or limit_reached. Serve only active ones.")
+    expires_at: str | None
+    resets_at: str | None = Field(description="When the limit of the month ends, if it is reached.")
+    request_id: str
+
+
 class BalanceAnswer(BaseModel):
     """What an organization has now. available = balance - held - debt."""
 
@@ -160,6 +191,36 @@ def request_id(request: HttpRequest) -> str:
 def who_can_buy() -> tuple[str, ...]:
     """The roles that can end a lack of credit."""
     return tuple(role.value for role in roles_with(Permission.CREDITS_BUY))
+
+
+@cache
+def who_manages_keys() -> tuple[str, ...]:
+    """The roles that can do something about a key."""
+    return tuple(role.value for role in roles_with(Permission.KEYS_MANAGE))
+
+
+@cache
+def who_stops_usage() -> tuple[str, ...]:
+    """The roles that can let usage go on."""
+    return tuple(role.value for role in roles_with(Permission.USAGE_STOP))
+
+
+def keys_url(slug: str) -> str:
+    """The API keys of an organization."""
+    return f"{settings.SITE_URL}/o/{slug}/keys/"
+
+
+def key_refusal(refusal: KeyRefusal, *, slug: str) -> tuple[int, dict[str, Any]]:
+    """Status and problem for a request whose key can't pay for it."""
+    body = problem(
+        refusal.code,
+        KEY_REFUSALS[refusal.code],
+        field="surface" if refusal.code == "key_surface_mismatch" else "key_ref",
+        who_can_fix=who_manages_keys(),
+        url=keys_url(slug),
+        resets_at=instant_text(refusal.resets_at),
+    )
+    return 403, body
 
 
 def console_url(slug: str) -> str:
@@ -202,6 +263,8 @@ def refusal(
         field = "occurred_at"
     if result.outcome is Outcome.INSUFFICIENT:
         who_can_fix = who_can_buy()
+    elif result.outcome is Outcome.USAGE_STOPPED:
+        who_can_fix = who_stops_usage()
     elif code in FIXED_BY_STAFF:
         who_can_fix = (STAFF,)
     is_known = result.outcome is not Outcome.ORGANIZATION_UNKNOWN
@@ -212,8 +275,12 @@ def refusal(
         needed_nano=result.amount_nano if result.outcome is Outcome.INSUFFICIENT else None,
         available_nano=result.available_nano if result.outcome is Outcome.INSUFFICIENT else None,
         who_can_fix=who_can_fix,
-        url=console_url(slug) if is_known else None,
+        url=_url_for(result.outcome, slug) if is_known else None,
     )
+
+
+def _url_for(outcome: Outcome, slug: str) -> str:
+    return keys_url(slug) if outcome is Outcome.USAGE_STOPPED else console_url(slug)
 
 
 def problem(
@@ -225,6 +292,7 @@ def problem(
     available_nano: int | None = None,
     who_can_fix: tuple[str, ...] = (),
     url: str | None = None,
+    resets_at: str | None = None,
 ) -> dict[str, Any]:
     """The one shape of a problem."""
     return {
@@ -237,8 +305,8 @@ def problem(
         "available_usd": _usd(available_nano),
         "who_can_fix": list(who_can_fix),
         "console_url": url,
-        # Lack of credit, a missing price and a suspension end by what somebody does, never by waiting.
-        "resets_at": None,
+        # Lack of credit, a missing price and a suspension end by what somebody does; a key's limit ends with the month.
+        "resets_at": resets_at,
     }
 
 
@@ -253,6 +321,18 @@ def invalid_field(detail: Mapping[str, Any], *, skip: int = 0) -> dict[str, Any]
     field = path.encode("ascii", "backslashreplace").decode("ascii")[:FIELD_LENGTH_MAX] or None
     message = str(detail["msg"]).removeprefix("Value error, ")
     return problem("invalid", f"{field or 'The body'}: {message}", field=field)
+
+
+def key(found: ApiKey, known: KnownKey) -> dict[str, Any]:
+    """The body of a key that is known."""
+    return {
+        "organization": found.organization.slug,
+        "key_ref": found.prefix,
+        "surface": known.surface,
+        "state": known.state.value,
+        "expires_at": instant_text(found.expires_at),
+        "resets_at": instant_text(known.resets_at) if known.state is KeyState.LIMIT_REACHED else None,
+    }
 
 
 def balance(summary: Summary, *, slug: str) -> dict[str, Any]:

@@ -192,6 +192,23 @@ class EventBody(ChargeBody):
     ] = "charge"
 
 
+class VerifyBody(BaseModel):
+    """A customer's key as its public part and the digest of its whole text; the text itself stays at the gateway."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    prefix: Annotated[
+        str,
+        StringConstraints(pattern=r"^ck_live_[A-Za-z0-9]{8}$"),
+        Field(description="The first 16 characters of the key."),
+    ]
+    key_sha256: Annotated[
+        str,
+        StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+        Field(description="SHA-256 of the key's whole text, in lower-case hexadecimal."),
+    ]
+
+
 class ChargeManyBody(BaseModel):
     """Up to 1,000 events. Each is checked by itself, so a bad one has its own answer and spoils no other."""
 

@@ -21,6 +21,11 @@ from billing.api.bodies import BodyRefused
 from billing.api.refusals import refused_keys
 from billing.errors import InvalidUsage
 
+
+class ScopeMissing(Exception):
+    """The service key doesn't hold the scope of the route."""
+
+
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -68,6 +73,7 @@ def install(gate: NinjaAPI) -> None:
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
         ValidationError: _invalid,
         InvalidUsage: _invalid_usage,
+        ScopeMissing: lambda request, _: scope_missing(request),
         HttpError: _refused_by_framework,
         RequestDataTooBig: _too_large,
         UnreadablePostError: _unreadable,
@@ -104,6 +110,11 @@ def no_key(request: HttpRequest) -> HttpResponse:
     response = answers.refuse(request, "service_key_invalid")
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def scope_missing(request: HttpRequest) -> HttpResponse:
+    """403: the key is good, but not for this."""
+    return answers.refuse(request, "scope_missing")
 
 
 def _too_large(request: HttpRequest, _: Exception) -> HttpResponse:

@@ -1,6 +1,6 @@
 """The routes of the gate. Each reads a body, calls one operation and writes its result; nothing is decided here."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 import pydantic
@@ -8,7 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Query
 from ninja.security import HttpBearer
 
-from accounts.models import ServiceKey
+from accounts import api_keys
+from accounts.models import ApiKey, Scope, ServiceKey
 from billing.api import answers, failures
 from billing.api.bodies import (
     AuthorizeBody,
@@ -17,23 +18,41 @@ from billing.api.bodies import (
     ChargeManyBody,
     EventBody,
     StrictParser,
+    VerifyBody,
     VoidBody,
 )
+from billing.api.key_states import Asked, KeyRefusal, key_states
 from billing.api.known import keys, organization_ids
 from billing.api.nudges import nudges
-from billing.credits import metering, queries
+from billing.credits import key_limits, metering, queries, usage_blocks
+from billing.credits.key_limits import KnownKey
 from billing.credits.metering import Outcome, Result
 
 
 class ServiceKeyBearer(HttpBearer):
-    """`Authorization: Bearer ck_live_...`: the key of the platform's gateway, good for every organization."""
+    """`Authorization: Bearer ck_gate_...`: the key of the platform's gateway, good for every organization."""
+
+    # What the description of the gate calls it, whatever scope it needs.
+    openapi_name = "ServiceKeyBearer"
+
+    def __init__(self, scope: Scope | None = None) -> None:
+        super().__init__()
+        self._scope = scope
 
     def authenticate(self, request: HttpRequest, token: str) -> ServiceKey | None:
-        """The key, or None when it is unknown or revoked."""
-        return keys.find(token)
+        """The key, or None when it is unknown or revoked.
+
+        Raises:
+            ScopeMissing: it is neither, but may not do what the route does.
+        """
+        found = keys.find(token)
+        if found is not None and self._scope is not None and not found.may(self._scope):
+            raise failures.ScopeMissing
+        return found
 
 
 service_key = ServiceKeyBearer()
+may_meter, may_read, may_know_keys = (ServiceKeyBearer(scope) for scope in (Scope.METER, Scope.READ, Scope.KEYS))
 
 
 def needs_service_key(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -66,7 +85,7 @@ _REFUSALS = dict.fromkeys((401, 402, 403, 404, 409, 413, 422, 503), answers.Refu
 _RESPONSES: dict[int, Any] = {200: answers.Answer, 201: answers.Answer, **_REFUSALS}
 
 
-@gate.post("/authorize", response=_RESPONSES, summary="Hold credit before a request is served")
+@gate.post("/authorize", auth=may_meter, response=_RESPONSES, summary="Hold credit before a request is served")
 def authorize(request: HttpRequest, body: AuthorizeBody) -> HttpResponse:
     """Holds the worst case at the price of now: input as known, output at its ceiling. Serve only after a 2xx."""
 
@@ -75,10 +94,10 @@ def authorize(request: HttpRequest, body: AuthorizeBody) -> HttpResponse:
             organization_id=organization_id, key=body.idempotency_key, usage=body.usage(), ttl_seconds=body.ttl_seconds
         )
 
-    return _operation(request, body.organization, operate, done=Outcome.AUTHORIZED, model=body.model)
+    return _operation(request, body.organization, operate, done=Outcome.AUTHORIZED, model=body.model, asks=body)
 
 
-@gate.post("/capture", response=_RESPONSES, summary="Charge what a held request used")
+@gate.post("/capture", auth=may_meter, response=_RESPONSES, summary="Charge what a held request used")
 def capture(request: HttpRequest, body: CaptureBody) -> HttpResponse:
     """Charges the real quantities and gives the rest of the hold back. A stream that broke off is captured with what
     was delivered. Works after the hold has lapsed, too."""
@@ -91,7 +110,7 @@ def capture(request: HttpRequest, body: CaptureBody) -> HttpResponse:
     return _operation(request, body.organization, operate, done=Outcome.CHARGED, is_served=True)
 
 
-@gate.post("/void", response=_RESPONSES, summary="Give a hold back")
+@gate.post("/void", auth=may_meter, response=_RESPONSES, summary="Give a hold back")
 def void(request: HttpRequest, body: VoidBody) -> HttpResponse:
     """A failed request costs nothing. Voiding twice is voiding once."""
 
@@ -101,13 +120,13 @@ def void(request: HttpRequest, body: VoidBody) -> HttpResponse:
     return _operation(request, body.organization, operate, done=Outcome.VOIDED)
 
 
-@gate.post("/charge", response=_RESPONSES, summary="Charge at once")
+@gate.post("/charge", auth=may_meter, response=_RESPONSES, summary="Charge at once")
 def charge(request: HttpRequest, body: ChargeBody) -> HttpResponse:
     """For requests whose cost is known before they are served. Refused when credit lacks."""
     return _charge(request, body, metering.charge, is_served=False)
 
 
-@gate.post("/usage", response=_RESPONSES, summary="Report usage that was served already")
+@gate.post("/usage", auth=may_meter, response=_RESPONSES, summary="Report usage that was served already")
 def usage(request: HttpRequest, body: ChargeBody) -> HttpResponse:
     """Charged in full, also without credit: what no credit covers becomes debt, which blocks new authorizations."""
     return _charge(request, body, metering.report_usage, is_served=True)
@@ -115,6 +134,7 @@ def usage(request: HttpRequest, body: ChargeBody) -> HttpResponse:
 
 @gate.post(
     "/charge_many",
+    auth=may_meter,
     response={200: answers.ChargeManyAnswer, **_REFUSALS},
     summary="Charge up to 1,000 events in one call",
 )
@@ -129,14 +149,20 @@ def charge_many(request: HttpRequest, body: ChargeManyBody) -> HttpResponse:
             results[index] = {"status": 422, "result": None, "error": answers.invalid(error)}
     bodies = [charge for _, charge in charges]
     outcomes = failures.once_more_if_disconnected(lambda: _charge_many(bodies))
-    if _forget_strays((body.organization, outcome) for body, outcome in zip(bodies, outcomes, strict=True)):
+    named = [(body.organization, outcome) for body, outcome in zip(bodies, outcomes, strict=True)]
+    if _forget_strays((slug, outcome) for slug, outcome in named if isinstance(outcome, Result)):
         outcomes = failures.once_more_if_disconnected(lambda: _charge_many(bodies))
     for (index, charge), outcome in zip(charges, outcomes, strict=True):
         results[index] = _event_answer(outcome, charge)
     return answers.respond(request, 200, {"results": results})
 
 
-@gate.get("/balance", response={200: answers.BalanceAnswer, **_REFUSALS}, summary="What an organization has")
+@gate.get(
+    "/balance",
+    auth=may_read,
+    response={200: answers.BalanceAnswer, **_REFUSALS},
+    summary="What an organization has",
+)
 def balance(
     request: HttpRequest, organization: Annotated[str, Query(pattern=r"^[-a-zA-Z0-9_]{1,60}$")]
 ) -> HttpResponse:
@@ -152,6 +178,26 @@ def balance(
     return answers.respond(request, 200, answers.balance(summary, slug=organization))
 
 
+@gate.post(
+    "/keys/verify",
+    auth=may_know_keys,
+    response={200: answers.KeyAnswer, **_REFUSALS},
+    summary="Learn whose a customer's key is",
+)
+def verify_key(request: HttpRequest, body: VerifyBody) -> HttpResponse:
+    """By the key's public part and the digest of its text. A key that doesn't exist and a wrong digest are one answer,
+    404 key_unknown. Whose a key is never changes; its state is looked at again by authorize and charge."""
+
+    def read() -> tuple[ApiKey | None, KnownKey | None]:
+        found = api_keys.verify(prefix=body.prefix, key_sha256=body.key_sha256)
+        return found, key_limits.known_keys([body.prefix]).get(body.prefix)
+
+    found, known = failures.once_more_if_disconnected(read)
+    if found is None or known is None:
+        return answers.refuse(request, "key_unknown")
+    return answers.respond(request, 200, answers.key(found, known))
+
+
 def _charge(
     request: HttpRequest, body: ChargeBody, charge_function: Callable[..., Result], *, is_served: bool
 ) -> HttpResponse:
@@ -160,7 +206,15 @@ def _charge(
             organization_id=organization_id, key=body.idempotency_key, usage=body.usage(), occurred_at=body.occurred_at
         )
 
-    return _operation(request, body.organization, operate, done=Outcome.CHARGED, model=body.model, is_served=is_served)
+    return _operation(
+        request,
+        body.organization,
+        operate,
+        done=Outcome.CHARGED,
+        model=body.model,
+        is_served=is_served,
+        asks=None if is_served else body,
+    )
 
 
 def _operation(
@@ -171,19 +225,68 @@ def _operation(
     done: Outcome,
     model: str | None = None,
     is_served: bool = False,
+    asks: AuthorizeBody | ChargeBody | None = None,
 ) -> HttpResponse:
-    """Run one operation for an organization and answer with its result. ``is_served``: the work was done before."""
+    """Run one operation for an organization and answer with its result. ``is_served``: the work was done before.
 
-    def attempt() -> Result:
+    ``asks``: the request is still to be served, so its key has to be able to pay for it.
+    """
+
+    def attempt() -> Result | KeyRefusal:
         ids = organization_ids.by_slug([slug])
-        return operate(ids[slug]) if ids else UNKNOWN_ORGANIZATION
+        if not ids:
+            return UNKNOWN_ORGANIZATION
+        if asks is not None:
+            (refused,) = _key_refusals([(ids[slug], asks)], operation=done)
+            if refused is not None:
+                return refused
+        (result,) = _with_reasons([(ids[slug], operate(ids[slug]))])
+        return result
 
     result = failures.once_more_if_disconnected(attempt)
-    if _forget_strays([(slug, result)]):
+    if isinstance(result, Result) and _forget_strays([(slug, result)]):
         result = failures.once_more_if_disconnected(attempt)
+    if isinstance(result, KeyRefusal):
+        return answers.respond_problem(request, *answers.key_refusal(result, slug=slug))
     if result.is_newly_low:
         nudges.tell()
     return _respond(request, result, slug, done=done, model=model, is_served=is_served)
+
+
+def _key_refusals(
+    asking: Sequence[tuple[int, AuthorizeBody | ChargeBody]], *, operation: Outcome
+) -> list[KeyRefusal | None]:
+    """Why the keys of these requests can't pay for them.
+
+    What was done already under an idempotency key is answered as it was, whatever has become of the customer's key.
+    """
+    refusals = key_states.refusals(
+        [Asked(organization_id, body.key_ref, body.surface) for organization_id, body in asking]
+    )
+    if not any(refusals):
+        return refusals
+    refused = [
+        (organization_id, body.idempotency_key)
+        for (organization_id, body), refusal in zip(asking, refusals, strict=True)
+        if refusal is not None
+    ]
+    done = queries.done_before(refused, is_hold=operation is Outcome.AUTHORIZED)
+    return [
+        None if (organization_id, body.idempotency_key) in done else refusal
+        for (organization_id, body), refusal in zip(asking, refusals, strict=True)
+    ]
+
+
+def _with_reasons(results: Sequence[tuple[int, Result]]) -> list[Result]:
+    """The same results, those of organizations that an Admin has stopped telling so. Only a refusal asks."""
+    suspended = {of for of, result in results if result.outcome is Outcome.ORGANIZATION_SUSPENDED}
+    stopped = usage_blocks.stopped_by_customer(organization_ids=suspended) if suspended else set()
+    return [
+        result._replace(outcome=Outcome.USAGE_STOPPED)
+        if of in stopped and result.outcome is Outcome.ORGANIZATION_SUSPENDED
+        else result
+        for of, result in results
+    ]
 
 
 def _forget_strays(results: Iterable[tuple[str, Result]]) -> bool:
@@ -212,7 +315,10 @@ def _respond(
     return answers.respond(request, answers.status_of(result, done=done), answers.answer(result, done=done))
 
 
-def _event_answer(result: Result, charge: EventBody) -> dict[str, Any]:
+def _event_answer(result: Result | KeyRefusal, charge: EventBody) -> dict[str, Any]:
+    if isinstance(result, KeyRefusal):
+        status, problem = answers.key_refusal(result, slug=charge.organization)
+        return {"status": status, "result": None, "error": problem}
     if result.outcome in answers.REFUSALS:
         status, problem = answers.refusal(
             result, slug=charge.organization, model=charge.model, is_served=charge.operation == "usage"
@@ -222,18 +328,26 @@ def _event_answer(result: Result, charge: EventBody) -> dict[str, Any]:
     return {"status": status, "result": answers.answer(result, done=Outcome.CHARGED), "error": None}
 
 
-def _charge_many(charges: list[EventBody]) -> list[Result]:
-    """Charge those whose organization exists, in one call; the others get their own result."""
+def _charge_many(charges: list[EventBody]) -> list[Result | KeyRefusal]:
+    """Charge those whose organization exists and whose key can pay, in one call; the others get their own result."""
     ids = organization_ids.by_slug({charge.organization for charge in charges})
+    asking = [charge for charge in charges if charge.organization in ids and charge.operation == "charge"]
+    refusals = iter(_key_refusals([(ids[one.organization], one) for one in asking], operation=Outcome.CHARGED))
+    results: list[Result | KeyRefusal | None] = []
+    for charge in charges:
+        if charge.organization not in ids:
+            results.append(UNKNOWN_ORGANIZATION)
+        else:
+            results.append(next(refusals) if charge.operation == "charge" else None)
     events = [
         metering.Event(
             ids[charge.organization], charge.idempotency_key, charge.usage(), charge.occurred_at, charge.operation
         )
-        for charge in charges
-        if charge.organization in ids
+        for charge, result in zip(charges, results, strict=True)
+        if result is None
     ]
-    outcomes = iter(metering.charge_many(events) if events else [])
-    results = [next(outcomes) if charge.organization in ids else UNKNOWN_ORGANIZATION for charge in charges]
-    if any(result.is_newly_low for result in results):
+    done = metering.charge_many(events) if events else []
+    if any(result.is_newly_low for result in done):
         nudges.tell()
-    return results
+    outcomes = iter(_with_reasons([(event.organization_id, one) for event, one in zip(events, done, strict=True)]))
+    return [next(outcomes) if result is None else result for result in results]

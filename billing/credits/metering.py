@@ -50,6 +50,7 @@ class Outcome(StrEnum):
     PRICE_MISSING = "price_missing"
     ORGANIZATION_UNKNOWN = "organization_unknown"
     ORGANIZATION_SUSPENDED = "organization_suspended"
+    USAGE_STOPPED = "usage_stopped"
     HOLD_UNKNOWN = "hold_unknown"
     ALREADY_CAPTURED = "already_captured"
     ALREADY_VOIDED = "already_voided"

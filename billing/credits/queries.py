@@ -87,6 +87,18 @@ class KeyLine:
     cost_nano: int
 
 
+def done_before(asked: Sequence[tuple[int, str]], *, is_hold: bool) -> set[tuple[int, str]]:
+    """Of these organizations and idempotency keys those under which a hold, or else a charge, was made."""
+    table = "billing_hold" if is_hold else "billing_charge"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select d.organization_id, d.idempotency_key from unnest(%s::bigint[], %s::text[]) a (organization_id, key)"
+            f" join {table} d on d.organization_id = a.organization_id and d.idempotency_key = a.key",
+            [[organization_id for organization_id, _ in asked], [key for _, key in asked]],
+        )
+        return set(cursor.fetchall())
+
+
 def summary(*, organization_id: int, at: datetime | None = None) -> Summary:
     """What the organization has at ``at``, by default now by the database's clock."""
     with connection.cursor() as cursor:

@@ -9,6 +9,8 @@ These functions write no audit event: their callers do, in the same transaction,
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
@@ -50,6 +52,19 @@ def end(*, organization: Organization, kind: UsageBlock.Kind, actor: User | None
     if ended:
         _derive_state(organization)
     return bool(ended)
+
+
+def stopped_by_customer(*, organization_ids: Collection[int]) -> set[int]:
+    """Of these organizations those that an Admin of their own has stopped, and nothing else."""
+    rows = UsageBlock.objects.filter(
+        organization_id__in=organization_ids,
+        ended_at=None,
+        organization__creditaccount__state=CreditAccount.State.FROZEN,
+    ).values_list("organization_id", "kind")
+    kinds: dict[int, set[str]] = {}
+    for organization_id, kind in rows:
+        kinds.setdefault(organization_id, set()).add(kind)
+    return {organization_id for organization_id, found in kinds.items() if found == {UsageBlock.Kind.STOP}}
 
 
 def standing(*, organization_id: int) -> list[UsageBlock]:

@@ -8,6 +8,7 @@ from .corrections import DebitAdjustment, Reversal, TakeBack
 from .credit_events import CreditEvent
 from .disputes import Dispute, EarlyFraudWarning
 from .ledger import Charge, CreditAccount, CreditLot, Hold, LedgerEntry
+from .limits import KeyLimit
 from .payment_methods import CardSetup, PaymentMethod, StripeCustomer
 from .prices import Price, PricedModel, PriceVersion, Surface, TokenClass
 from .problem_reports import ProblemReport
@@ -36,6 +37,7 @@ __all__ = [
     "DocumentCounter",
     "EarlyFraudWarning",
     "Hold",
+    "KeyLimit",
     "LedgerEntry",
     "PaymentMethod",
     "Price",

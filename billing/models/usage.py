@@ -26,6 +26,7 @@ class UsageDay(models.Model):
     other_units = models.JSONField(default=dict, help_text="Units of the other token classes, by class.")
 
     class Meta:
+        indexes = [models.Index(fields=["organization", "key_ref", "day"], name="usage_day_of_key")]
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "day", "surface", "priced_model", "key_ref"], name="usage_day_once"

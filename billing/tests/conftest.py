@@ -7,6 +7,7 @@ import pytest
 
 from billing import tasks
 from billing.api import routes
+from billing.api.key_states import KeyStates
 from billing.api.known import OrganizationIds
 from billing.tests.buyer import Buyer
 from billing.tests.customer import Customer, publish_price
@@ -19,6 +20,7 @@ def gateway(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Gateway
     """A gateway with a valid key, in front of the gate's own routes and middleware."""
     # A process keeps the ids of organizations; those of another test's organizations are gone.
     monkeypatch.setattr(routes, "organization_ids", OrganizationIds())
+    monkeypatch.setattr(routes, "key_states", KeyStates())
     settings.ROOT_URLCONF = "console.gateway_urls"
     settings.MIDDLEWARE = settings.GATE_MIDDLEWARE
     return Gateway()

@@ -33,7 +33,7 @@ OPERATIONS = ["authorize", "capture", "void", "charge", "charge_many", "usage"]
 )
 def test_without_a_valid_key_nothing_is_answered(gateway: Gateway, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
-    for path in [*OPERATIONS, "balance", "openapi.json"]:
+    for path in [*OPERATIONS, "keys/verify", "balance", "openapi.json"]:
         method = "GET" if path in {"balance", "openapi.json"} else "POST"
         response = gateway.request(method, f"/v1/{path}", **headers)
         gateway.expect_refusal(response, 401, "service_key_invalid")
@@ -108,7 +108,7 @@ def test_answers_are_json_and_are_not_cached(gateway: Gateway) -> None:
 
 def test_every_operation_is_described(gateway: Gateway) -> None:
     description = gateway.get("openapi.json").json()
-    assert set(description["paths"]) == {f"/v1/{name}" for name in [*OPERATIONS, "balance"]}
+    assert set(description["paths"]) == {f"/v1/{name}" for name in [*OPERATIONS, "balance", "keys/verify"]}
     for path in description["paths"].values():
         for operation in path.values():
             assert operation["summary"]

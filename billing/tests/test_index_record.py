@@ -49,6 +49,8 @@ QUERIES = {
     " and value_at < booked_at and kind <> 'burn'",
     "billing_usageday_pkey": "select * from billing_usageday where id = 7",
     "usage_day_once": f"select * from billing_usageday {OF_ONE} and day between '2027-01-01' and '2027-01-31'",
+    "usage_day_of_key": f"select sum(amount_nano) from billing_usageday {OF_ONE} and key_ref = 'ck_live_AbCdEf01'"
+    " and day >= '2027-01-01'",
     "billing_unpricedusage_pkey": "select * from billing_unpricedusage where id = 7",
     "unpriced_usage_once": f"select * from billing_unpricedusage {OF_ONE} and operation = 'usage'"
     " and idempotency_key = 'k'",

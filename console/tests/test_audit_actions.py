@@ -28,6 +28,7 @@ MADE = {
     },
     "billing/payments/problem_reports.py": {f"problem.{state.value}" for state in ProblemReport.State},
     "accounts/api_keys.py": {f"api_key.{done}" for done in api_keys._DONE},
+    "billing/credits/usage_stops.py": {"usage.stopped", "usage.resumed"},
     "billing/credits/corrections.py": {f"credit_account.{done}" for done in corrections._DONE.values()},
 }
 
