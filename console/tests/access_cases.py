@@ -10,8 +10,8 @@ from django.db import connection
 
 from accounts.access import Route, routes_of
 from console import gateway_urls, urls
-from console.tests.access_expectations import ANY, Row
-from console.tests.access_world import NOBODY, STRANGERS, Side, World
+from console.tests.access_expectations import ANY, STAFF_COMMON, STAFF_MODELS, STAFF_PAGES, Row
+from console.tests.access_world import NOBODY, STAFF, STRANGERS, UNSAFE, Side, World
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 READING: Final = ("GET", "HEAD", "OPTIONS")
@@ -77,6 +77,8 @@ def outcome(response: Any) -> str:
         return "sign in first"
     if response.status_code in (301, 302) and re.search(r"/reauthenticate/", response["Location"]):
         return "prove it again"
+    if response.status_code in (301, 302) and "/2fa/required/" in response["Location"]:
+        return "second factor first"
     if response.status_code >= 500:
         return f"failed with {response.status_code}"
     return {401: "no key", 403: "refused", 404: "not found", 405: "wrong method"}.get(response.status_code, "in")
@@ -86,6 +88,8 @@ def expected(row: Row, principal: str, method: str) -> str:
     """What the row says about a page for one principal and method."""
     if row.audience != "public" and principal in NOBODY:
         return "sign in first"
+    if principal == UNSAFE and row.audience != "public" and not row.is_own_account:
+        return "second factor first"
     if row.audience == "member":
         if principal in STRANGERS:
             return "not found"
@@ -94,6 +98,30 @@ def expected(row: Row, principal: str, method: str) -> str:
     if method not in row.methods:
         return "wrong method"
     return "not found" if row.people and principal not in row.people else "in"
+
+
+def expected_in_admin(name: str, principal: str, method: str) -> str:
+    """What is expected of a route of the administration."""
+    if principal == UNSAFE:
+        return "second factor first"
+    if principal not in STAFF:
+        return "sign in first"
+    if name in STAFF_COMMON:
+        return "in"
+    row = STAFF_PAGES.get(name)
+    if row is not None:
+        (right,) = row.who
+        may = principal == "superuser" or (principal == "staff who may look" and ".view_" in right)
+        if method not in row.methods:
+            return "wrong method"
+        return "in" if may else "refused"
+    model, _, page = name.removeprefix("admin:").rpartition("_")
+    needed = {"changelist": "view", "history": "view", "add": "add", "delete": "delete"}.get(page, "view")
+    if page == "change" and method == "POST":
+        needed = "change"
+    if principal == "superuser":
+        return "in" if needed == "view" or needed in STAFF_MODELS[model] else "refused"
+    return "in" if needed == "view" and principal == "staff who may look" else "refused"
 
 
 def is_as_expected(row: Row, result: str, wanted: str) -> bool:

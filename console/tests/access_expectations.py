@@ -43,6 +43,7 @@ class Row:
     """What is expected of one route. ``who`` are roles for members, and for staff the right that is needed.
 
     ``people`` are the only principals to whom a page of a person shows its object; all others find nothing.
+    ``is_own_account``: staff who have no second factor yet get in too, since they set it up there.
     ``also`` are other answers of a public page: without what it needs, it leads to the way in, or finds nothing.
     """
 
@@ -57,6 +58,7 @@ class Row:
     is_recent: bool = False
     needs_csrf_token: bool = True
     also: frozenset[str] = frozenset()
+    is_own_account: bool = False
 
 
 def page(who: frozenset[str], **more: Any) -> Row:
@@ -134,28 +136,28 @@ ORGANIZATION: Final[Mapping[str, Row]] = MappingProxyType(
 PEOPLE: Final[Mapping[str, Row]] = MappingProxyType(
     {
         "home": own(ANY),
-        "account_profile": own(sends={"name": "Maya"}),
-        "account_sessions": own(),
+        "account_profile": own(FORM, is_own_account=True, sends={"name": "Maya"}),
+        "account_sessions": own(FORM, is_own_account=True),
         "organization_create": own(sends={"name": "Dahlia"}),
         # Shown to the invited person only; everybody else finds nothing.
         "own_invitation": own(url={"invitation_id": "invitation"}, people=frozenset({"invited"})),
-        "second_factor_required": own(SAFE),
-        "mfa_index": own(ANY),
-        "mfa_reauthenticate": own(ANY, also=PROOF),
-        "mfa_activate_totp": own(ANY),
-        "mfa_deactivate_totp": own(ANY, also=NOTHING),
-        "mfa_view_recovery_codes": own(ANY, also=NOTHING),
-        "mfa_generate_recovery_codes": own(ANY),
-        "mfa_download_recovery_codes": own(ANY, also=NOTHING),
-        "mfa_list_webauthn": own(ANY),
-        "mfa_add_webauthn": own(ANY),
-        "mfa_reauthenticate_webauthn": own(ANY, also=PROOF),
-        "mfa_remove_webauthn": own(ANY, fixed={"pk": "1"}, also=NOTHING),
-        "mfa_edit_webauthn": own(ANY, fixed={"pk": "1"}, also=NOTHING),
-        "account_reauthenticate": own(ANY),
-        "account_email": own(ANY),
-        "account_change_password": own(ANY),
-        "account_set_password": own(ANY),
+        "second_factor_required": own(SAFE, is_own_account=True),
+        "mfa_index": own(ANY, is_own_account=True),
+        "mfa_reauthenticate": own(ANY, is_own_account=True, also=PROOF),
+        "mfa_activate_totp": own(ANY, is_own_account=True),
+        "mfa_deactivate_totp": own(ANY, is_own_account=True, also=NOTHING),
+        "mfa_view_recovery_codes": own(ANY, is_own_account=True, also=NOTHING),
+        "mfa_generate_recovery_codes": own(ANY, is_own_account=True),
+        "mfa_download_recovery_codes": own(ANY, is_own_account=True, also=NOTHING),
+        "mfa_list_webauthn": own(ANY, is_own_account=True),
+        "mfa_add_webauthn": own(ANY, is_own_account=True),
+        "mfa_reauthenticate_webauthn": own(ANY, is_own_account=True, also=PROOF),
+        "mfa_remove_webauthn": own(ANY, is_own_account=True, fixed={"pk": "1"}, also=NOTHING),
+        "mfa_edit_webauthn": own(ANY, is_own_account=True, fixed={"pk": "1"}, also=NOTHING),
+        "account_reauthenticate": own(ANY, is_own_account=True),
+        "account_email": own(ANY, is_own_account=True),
+        "account_change_password": own(ANY, is_own_account=True),
+        "account_set_password": own(ANY, is_own_account=True),
     }
 )
 
@@ -187,3 +189,72 @@ PUBLIC: Final[Mapping[str, Row]] = MappingProxyType(
 )
 
 PAGES: Final[Mapping[str, Row]] = MappingProxyType({**ORGANIZATION, **PEOPLE, **PUBLIC})
+
+
+def staff(right: str, methods: frozenset[str] = FORM, **more: Any) -> Row:
+    """A page of the administration that isn't one of a model's usual five; ``right`` as ``User.has_perm`` takes it."""
+    return Row(audience="staff", who=frozenset({right}), methods=methods, **more)
+
+
+# What a superuser can do with the rows of a model beside looking; all others have the right to look at the most.
+STAFF_MODELS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "auth_group": frozenset({"add", "change", "delete"}),
+        "accounts_user": frozenset({"add", "change"}),
+        "accounts_organization": frozenset({"add", "change"}),
+        "accounts_membership": frozenset({"add", "change", "delete"}),
+        "accounts_servicekey": frozenset({"add"}),
+        "billing_pricedmodel": frozenset({"add", "change"}),
+        **dict.fromkeys(
+            (
+                *("accounts_auditevent", "accounts_outboxmessage", "billing_billingaccount", "billing_creditlot"),
+                *("billing_hold", "billing_charge", "billing_ledgerentry", "billing_reversal"),
+                *("billing_debitadjustment", "billing_takeback", "billing_unpricedusage", "billing_creditevent"),
+                *("billing_usageday", "billing_priceversion", "billing_problemreport", "billing_refusedattempt"),
+                *("billing_refund", "billing_dispute", "billing_earlyfraudwarning", "billing_purchase"),
+                *("billing_stripeevent", "billing_cardsetup", "billing_autoreloadconsent", "billing_receipt"),
+                "billing_creditnote",
+            ),
+            frozenset(),
+        ),
+    }
+)
+
+_ACCOUNT: Final = {"organization_id": "organization"}
+POST: Final = frozenset({"POST"})
+
+STAFF_PAGES: Final[Mapping[str, Row]] = MappingProxyType(
+    {
+        "admin:accounts_user_second_factors": staff("accounts.change_user", url={"user_id": "user"}),
+        "admin:billing_billingaccount_promotional_credit": staff("billing.give_promotional_credit", ANY, url=_ACCOUNT),
+        "admin:billing_billingaccount_state": staff("billing.change_creditaccount", ANY, url=_ACCOUNT),
+        "admin:billing_billingaccount_correction_credit": staff("billing.add_creditlot", ANY, url=_ACCOUNT),
+        "admin:billing_billingaccount_debit": staff("billing.add_debitadjustment", ANY, url=_ACCOUNT),
+        "admin:billing_billingaccount_reverse": staff(
+            "billing.add_reversal", ANY, url=_ACCOUNT | {"cause_id": "charge"}, fixed={"cause_kind": "charge"}
+        ),
+        "admin:billing_billingaccount_take_back": staff("billing.add_takeback", ANY, url=_ACCOUNT | {"lot_id": "lot"}),
+        "admin:billing_billingaccount_refund": staff(
+            "billing.add_refund", ANY, url=_ACCOUNT | {"purchase_id": "purchase"}
+        ),
+        "admin:billing_billingaccount_settle": staff(
+            "billing.add_debitadjustment", ANY, url=_ACCOUNT | {"usage_id": "unpriced_usage"}
+        ),
+        "admin:billing_pricedmodel_publish": staff("billing.add_priceversion", ANY, url={"model_id": "priced_model"}),
+        "admin:billing_problemreport_answer": staff(
+            "billing.change_problemreport", ANY, url={"report_id": "problem_report"}
+        ),
+        "admin:billing_purchase_attention": staff("billing.view_purchase", ANY),
+        "admin:billing_purchase_read_again": staff("billing.change_purchase", POST, url={"purchase_id": "purchase"}),
+        "admin:billing_stripeevent_work_again": staff(
+            "billing.change_stripeevent", POST, url={"event_id": "stripe_event"}
+        ),
+    }
+)
+# Open to all who may enter the administration; what they show depends on rights, and finds nothing without.
+STAFF_COMMON: Final = frozenset(
+    {
+        *("admin:index", "admin:password_change", "admin:password_change_done", "admin:autocomplete", "admin:jsi18n"),
+        *("admin:view_on_site", "admin:app_list", "admin:login", "admin:logout", ""),
+    }
+)

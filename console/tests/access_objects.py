@@ -14,7 +14,21 @@ from accounts import invitations
 from accounts.models import AuditEvent, Invitation, Membership
 from accounts.permissions import Role
 from billing import contacts
-from billing.models import AutoReloadConsent, BillingContact, CreditNote, PaymentMethod, Purchase, Receipt
+from billing.credits import metering
+from billing.models import (
+    AutoReloadConsent,
+    BillingContact,
+    Charge,
+    CreditNote,
+    PaymentMethod,
+    PricedModel,
+    Purchase,
+    Receipt,
+    StripeEvent,
+    UnpricedUsage,
+)
+from billing.payments import problem_reports
+from billing.tests.buyer import MODEL
 from billing.tests.documents import credited
 
 if TYPE_CHECKING:
@@ -127,3 +141,60 @@ def billing_contact(side: "Side") -> Value:
         token_expires_at=timezone.now() + contacts.LIFETIME,
     )
     return made.pk
+
+
+# What staff find by the id of its row.
+
+
+@kind
+def organization(side: "Side") -> Value:
+    return side.organization.pk
+
+
+@kind
+def user(side: "Side") -> Value:
+    return side.people["user"].pk
+
+
+@kind
+def lot(side: "Side") -> Value:
+    return side.buyer.lots[0].pk
+
+
+@kind
+def charge(side: "Side") -> Value:
+    return Charge.objects.filter(organization=side.organization).latest("pk").pk
+
+
+@kind
+def unpriced_usage(side: "Side") -> Value:
+    """Work that was served without a price."""
+    usage = metering.Usage(model="unheard-of", quantities={"input": 1})
+    metering.report_usage(organization_id=side.organization.pk, key="unpriced", usage=usage)
+    return UnpricedUsage.objects.get(organization=side.organization).pk
+
+
+@kind
+def problem_report(side: "Side") -> Value:
+    made = problem_reports.report(
+        organization=side.organization,
+        actor=side.buyer.billing,
+        purchase_id=side.buyer.purchases[0].pk,
+        report_key=uuid4(),
+        category="twice",
+        text="This charge came twice.",
+        at=side.buyer.now(),
+    )
+    return made.pk
+
+
+@kind
+def priced_model(side: "Side") -> Value:
+    return PricedModel.objects.get(slug=MODEL).pk
+
+
+@kind
+def stripe_event(side: "Side") -> Value:
+    """An event that waits, about nothing that is known here."""
+    name = f"evt_{side.organization.slug}"
+    return StripeEvent.objects.create(stripe_event_id=name, type="payment_intent.succeeded", payload={}).pk

@@ -15,7 +15,8 @@ from uuid import UUID, uuid4
 import psycopg
 from allauth.account.internal.flows import login as flows
 from allauth.account.models import EmailAddress
-from django.contrib.auth.models import Permission
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.models import Group, Permission
 from django.db import connection, transaction
 from django.http import HttpResponse
 from django.test import Client, override_settings
@@ -35,6 +36,7 @@ ID_FIRST: Final = 7_000_000
 IDS_PER_TABLE: Final = 10_000
 MISSING_NUMBER: Final = 987_654
 
+UNSAFE: Final = "superuser without second factor"
 STRANGERS: Final = (
     "without organization",
     "unverified",
@@ -44,13 +46,14 @@ STRANGERS: Final = (
     "staff without rights",
     "staff who may look",
     "superuser",
+    UNSAFE,
 )
 KEYS: Final = ("service key", "revoked service key")
 # With nobody behind the session any more: as if there were none.
 NOBODY: Final = ("anonymous", "deactivated", *KEYS)
 ROLES: Final = tuple(role.value for role in Role)
 PRINCIPALS: Final = (*NOBODY, *STRANGERS, *ROLES)
-STAFF: Final = ("staff without rights", "staff who may look", "superuser")
+STAFF: Final = ("staff without rights", "staff who may look", "superuser", UNSAFE)
 
 
 class Side:
@@ -85,8 +88,11 @@ class World:
         self.people["staff without rights"] = cast.person(is_staff=True)
         self.people["staff who may look"] = cast.person(is_staff=True)
         self.people["superuser"] = cast.person(is_staff=True, is_superuser=True)
+        self.people[UNSAFE] = cast.person(is_staff=True, is_superuser=True)
         for name in ("admin", "billing", "stranger", "staff without rights", "staff who may look", "superuser"):
             cast.second_factor(self.people[name])
+        Group.objects.create(name="Support")
+        Authenticator.objects.filter(user=self.people[UNSAFE]).delete()
         self.people["staff who may look"].user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
         self.keys = {name: service_keys.issue(name=name, actor=None) for name in KEYS}
         revoked = self.keys["revoked service key"].service_key
