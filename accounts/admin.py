@@ -159,6 +159,9 @@ class UserAdmin(SearchedAdmin):
 
     def remove_factors(self, request: HttpRequest, user_id: int) -> HttpResponse:
         """Remove the factors of somebody who has lost them, with a reason."""
+        # Before the person is looked for, so that those who may not change people learn nothing of who there is.
+        if not self.has_change_permission(request):
+            raise PermissionDenied
         user = self.get_object(request, str(user_id))
         if user is None:
             raise Http404
