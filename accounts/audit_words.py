@@ -158,13 +158,22 @@ def _person_in(event: AuditEvent) -> int | None:
 def _changes(event: AuditEvent, people: Mapping[int, User], zone: tzinfo) -> Iterable[Change]:
     before, after = event.before or {}, event.after or {}
     for name in dict.fromkeys([*before, *after]):
-        if name in _UNTOLD or (name in before and before.get(name) == after.get(name, before)):
+        if name in _UNTOLD or not _is_news(event, name, before, after):
             continue
         yield Change(
             name=_name(name),
             before=_value(name, before[name], zone) if name in before else None,
             after=_value(name, after[name], zone) if name in after else None,
         )
+
+
+def _is_news(event: AuditEvent, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a value says something that neither its former self nor the sentence has said."""
+    if name in before:
+        return name not in after or before[name] != after[name]
+    is_empty = after[name] is None or after[name] in ("", [], {})
+    is_in_sentence = name == "permission" and event.action == "access.refused"
+    return not (is_empty or is_in_sentence or (name == "role" and after[name] == event.role))
 
 
 def _name(name: str) -> str:

@@ -120,7 +120,7 @@ def test_staff_who_are_members_act_as_members(log):
         ({"expires_at": "soon"}, ["expires: soon"]),
         ({"until": "2026-12-11T12:00:00"}, ["until: 2026-12-11T12:00:00"]),
         ({"changed": ["city", "tax_id"]}, ["changed: city, tax_id"]),
-        ({"reference": ""}, ["reference: none"]),
+        ({"reference": "", "failure_code": None}, []),
         ({"role": "no such role"}, ["role: no such role"]),
         ({"permission": "credits.buy"}, ["permission: buy credits"]),
         ({"permission": "gone.permission"}, ["permission: gone.permission"]),
@@ -131,6 +131,15 @@ def test_staff_who_are_members_act_as_members(log):
 def test_values_read_as_people_write_them(log, values, texts):
     event = log.add(after=values)
     assert [change.text for change in words(event, log.organization).changes] == texts
+
+
+def test_what_was_emptied_is_told_and_what_the_sentence_says_is_not_repeated(log):
+    emptied = log.add(before={"reference": "PO 7"}, after={"reference": ""})
+    assert [change.text for change in words(emptied, log.organization).changes] == ["reference: PO 7 → none"]
+    refused = log.add(
+        "access.refused", by=log.member, after={"permission": "credits.buy", "role": "billing", "method": "GET"}
+    )
+    assert [change.text for change in words(refused, log.organization).changes] == ["method: GET"]
 
 
 def test_what_stayed_the_same_is_not_a_change(log):
