@@ -50,12 +50,14 @@ class Audience(StrEnum):
 class Access:
     """The declaration of one route. ``permission`` narrows MEMBER; ``reason`` tells why PUBLIC is right.
 
+    ``is_kept``: it stays open when the organization is closed, to read what is kept.
     ``is_recent``: a change through it needs a sign-in that is minutes old (accounts.reauthentication).
     """
 
     audience: Audience
     permission: Permission | None = None
     is_recent: bool = False
+    is_kept: bool = False
     reason: str = ""
 
 
@@ -69,13 +71,16 @@ class MemberRequest(HttpRequest):
 MemberView = Callable[Concatenate[MemberRequest, Organization, P], HttpResponseBase]
 
 
-def requires(permission: Permission, *, is_recent: bool = False) -> Callable[[MemberView[P]], View]:
+def requires(
+    permission: Permission, *, is_recent: bool = False, is_kept: bool = False
+) -> Callable[[MemberView[P]], View]:
     """Let in members whose role holds ``permission``; the view is called with ``(request, organization, **kwargs)``.
 
     Consumes the URL's ``slug``. Sets ``request.membership``. With ``is_recent``, a form is taken only shortly after the
-    person has proved who they are; otherwise they prove it again, and the form goes on by itself.
+    person has proved who they are; otherwise they prove it again, and the form goes on by itself. With ``is_kept``, it
+    stays open when the organization is closed; every other page then only says so.
     """
-    return _member_view(Access(audience=Audience.MEMBER, permission=permission, is_recent=is_recent))
+    return _member_view(Access(audience=Audience.MEMBER, permission=permission, is_recent=is_recent, is_kept=is_kept))
 
 
 def any_member(view: MemberView[P]) -> View:
@@ -128,6 +133,8 @@ def _member_view(access: Access) -> Callable[[MemberView[P]], View]:
             member_request.membership = membership
             if second_factors.is_missing(membership=membership):
                 return second_factor_first(request)
+            if membership.organization.is_closed and not access.is_kept:
+                return _closed(member_request)
             if access.permission is not None and not membership.may(access.permission):
                 return refusal(member_request, access.permission)
             if access.is_recent:
@@ -164,6 +171,23 @@ def second_factor_first(request: HttpRequest) -> HttpResponseBase:
     is_page = request.method in reauthentication.SAFE_METHODS
     request.session[RETURN_TO] = request.get_full_path() if is_page else request.path
     return redirect("second_factor_required")
+
+
+def _closed(request: MemberRequest) -> HttpResponseBase:
+    """The audited page for members of a closed organization: that it is closed, and what there is still to read."""
+    membership = request.membership
+    audit.record_once(
+        organization=membership.organization,
+        actor=membership.user,
+        action="access.closed",
+        occasion=audit.occasion_of(request),
+        at=timezone.now(),
+        target=f"membership:{membership.pk}",
+        after={"method": str(request.method)[:METHOD_LENGTH]},
+        request=request,
+    )
+    context = {"organization": membership.organization, "membership": membership}
+    return render(request, "organization_closed.html", context, status=403)
 
 
 def refusal(request: MemberRequest, permission: Permission) -> HttpResponseBase:

@@ -66,6 +66,7 @@ _WORDS: Final[Mapping[Group, Mapping[str, str]]] = MappingProxyType(
         Group.REFUSED: {
             "access.refused": "was not allowed to {permission}",
             "access.not_found": "asked for an organization that is not theirs",
+            "access.closed": "asked for a page of the closed organization",
             "access.staff_refused": "was not allowed to use a page of the administration",
             "service_key.refused": "refused {target} at the gate",
         },

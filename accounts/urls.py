@@ -5,6 +5,7 @@ from django.urls import path
 from accounts.views import invitations, members, new_organization, roles
 from accounts.views.account import own_sessions, profile
 from accounts.views.audit_log import audit_log_csv, audit_log_page
+from accounts.views.closing import organization_close
 from accounts.views.organization_settings import organization_settings
 from accounts.views.second_factors import organization_security, second_factor_required
 from accounts.views.sign_up import resend_confirmation
@@ -32,6 +33,7 @@ urlpatterns = [
         invitations.invitation_withdraw,
         name="invitation_withdraw",
     ),
+    path("o/<slug:slug>/settings/close/", organization_close, name="organization_close"),
     path("o/<slug:slug>/settings/organization/", organization_settings, name="organization_settings"),
     path("o/<slug:slug>/settings/roles/", roles.roles, name="roles"),
     path("o/<slug:slug>/settings/audit-log/", audit_log_page, name="audit_log"),

@@ -284,6 +284,16 @@ def credit_exhausted(
     _send_to_all("credit_exhausted", organization, context, key=f"credit-exhausted-{event.pk}")
 
 
+def organization_suspended(*, organization: Organization, notice: str, key: str) -> None:
+    """The platform has suspended the organization: why, what has stopped, what still works."""
+    _send_to_all("organization_suspended", organization, {"notice": notice}, key=f"organization-suspended-{key}")
+
+
+def suspension_lifted(*, organization: Organization, is_running: bool, key: str) -> None:
+    """The suspension has ended. ``is_running``: nothing else keeps usage stopped."""
+    _send_to_all("suspension_lifted", organization, {"is_running": is_running}, key=f"suspension-lifted-{key}")
+
+
 def recipients_of(organization_id: int | OuterRef) -> QuerySet[Membership]:
     """The memberships that these mails go to, to ask whether there are any."""
     return Membership.objects.filter(organization_id=organization_id, role__in=contacts.ROLES, user__is_active=True)

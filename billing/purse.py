@@ -19,6 +19,7 @@ class Purse:
     available_text: str
     state_text: str
     is_blocked: bool
+    is_frozen: bool
     url: str
 
 
@@ -37,5 +38,6 @@ def purse_for(membership: Membership, *, summary: Summary | None = None) -> Purs
         available_text=credit_text(max(summary.available_nano, 0)).main,
         state_text="API stopped" if is_blocked else "API running",
         is_blocked=is_blocked,
+        is_frozen=summary.state == CreditAccount.State.FROZEN,
         url=reverse(page, args=[membership.organization.slug]),
     )

@@ -90,6 +90,8 @@ LANDING: Final = ("billing:overview", "billing:usage")
 
 def groups_for(membership: Membership, *, path: str) -> list[Group]:
     """The side bar of a member; the link whose page contains ``path`` is the current one."""
+    if membership.organization.is_closed:
+        return []
     slug = membership.organization.slug
     groups: dict[str, list[Link]] = {}
     for page in PAGES:
@@ -119,7 +121,8 @@ def home(request: HttpRequest) -> HttpResponse:
     memberships = queries.memberships_of(user=user)
     invitations = list(acceptable_for(user=user, at=timezone.now()))
     if memberships and not invitations:
-        return redirect("organization", slug=memberships[0].organization.slug)
+        first = next((one for one in memberships if not one.organization.is_closed), memberships[0])
+        return redirect("organization", slug=first.organization.slug)
     if user.is_staff and not invitations:
         return redirect("admin:index")
     return render(request, "home.html", {"invitations": invitations, "memberships": memberships})

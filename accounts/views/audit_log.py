@@ -27,7 +27,7 @@ HEADINGS: Final = (
 _ID: Final = re.compile(r"[0-9]{1,18}", flags=re.ASCII)
 
 
-@requires(Permission.AUDIT_LOG_VIEW)
+@requires(Permission.AUDIT_LOG_VIEW, is_kept=True)
 @require_safe
 def audit_log_page(request: MemberRequest, organization: Organization) -> HttpResponse:
     """One page of events, filtered. The number of queries doesn't grow with them."""
@@ -50,7 +50,7 @@ def audit_log_page(request: MemberRequest, organization: Organization) -> HttpRe
     return render(request, "audit_log.html", context)
 
 
-@requires(Permission.AUDIT_LOG_VIEW)
+@requires(Permission.AUDIT_LOG_VIEW, is_kept=True)
 @require_POST
 def audit_log_csv(request: MemberRequest, organization: Organization) -> HttpResponseBase:
     """The same events as a file, all of them up to now. By POST, because that somebody took them is kept as well."""

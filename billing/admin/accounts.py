@@ -15,7 +15,9 @@ from django.utils import timezone
 
 from accounts.admin import staff_of
 from accounts.models import Organization, User
-from billing.admin.corrections import CORRECTIONS, Correction, correction_view, state_view
+from billing import suspensions
+from billing.admin.correction_forms import SuspensionForm
+from billing.admin.corrections import CORRECTIONS, SET_STATE, Correction, correction_view, state_view
 from billing.admin.forms import PromotionalCreditForm
 from billing.admin.lists import HistoryAdmin
 from billing.credits import promotions, queries
@@ -107,12 +109,14 @@ class BillingAccountAdmin(HistoryAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         own = "billing_billingaccount"
-        give, state = (
-            self.admin_site.admin_view(view) for view in (self.promotional_credit_view, self.account_state_view)
+        give, state, suspend = (
+            self.admin_site.admin_view(view)
+            for view in (self.promotional_credit_view, self.account_state_view, self.suspension_view)
         )
         return [
             path("<int:organization_id>/promotional-credit/", give, name=f"{own}_promotional_credit"),
             path("<int:organization_id>/state/", state, name=f"{own}_state"),
+            path("<int:organization_id>/suspension/", suspend, name=f"{own}_suspension"),
             *(
                 path(
                     f"<int:organization_id>/{address}",
@@ -183,6 +187,35 @@ class BillingAccountAdmin(HistoryAdmin):
         """Freeze, open or close the account."""
         organization = self._found(request, organization_id)
         return state_view(request, organization, self._context(request, organization), _page_of(organization))
+
+    def suspension_view(self, request: HttpRequest, organization_id: int) -> HttpResponse:
+        """Suspend the organization, or lift that. One form: the reason, and what members read."""
+        organization = self._found(request, organization_id)
+        if not request.user.has_perm(SET_STATE):
+            raise PermissionDenied
+        suspension = suspensions.standing(organization_id=organization.pk)
+        form = SuspensionForm(request.POST if request.method == "POST" else None, is_lifting=suspension is not None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                self._change_suspension(request, organization, form, is_lifting=suspension is not None)
+            except Refused as refusal:
+                form.add_error(refusal.field if refusal.field in form.fields else None, str(refusal))
+            else:
+                return HttpResponseRedirect(_page_of(organization))
+        context = self._context(request, organization, title=f"Suspension of {organization}")
+        context |= {"form": form, "suspension": suspension, "back": _page_of(organization)}
+        return TemplateResponse(request, "admin/billing/billingaccount/suspension.html", context)
+
+    def _change_suspension(
+        self, request: HttpRequest, organization: Organization, form: SuspensionForm, *, is_lifting: bool
+    ) -> None:
+        known: dict[str, Any] = {"organization": organization, "actor": staff_of(request), "request": request}
+        if is_lifting:
+            suspensions.lift(reason=form.cleaned_data["reason"], **known)
+            self.message_user(request, f"The suspension of {organization} is lifted.", messages.SUCCESS)
+        else:
+            suspensions.suspend(reason=form.cleaned_data["reason"], notice=form.cleaned_data["notice"], **known)
+            self.message_user(request, f"{organization} is suspended.", messages.SUCCESS)
 
     def _promotion_form(
         self, request: HttpRequest, organization: Organization, form: PromotionalCreditForm, *, is_asking: bool = False

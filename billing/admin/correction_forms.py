@@ -173,6 +173,28 @@ class StateForm(forms.Form):
         state.choices = [(value, text) for value, text in _STATES if value != now]
 
 
+class SuspensionForm(forms.Form):
+    """Why an organization is suspended, for staff and for its members; or why that is lifted."""
+
+    reason = forms.CharField(
+        label="Reason",
+        min_length=reasons.REASON_LENGTH_MIN,
+        max_length=reasons.REASON_LENGTH_MAX,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Why, with the number of the ticket. Staff, and the organization's audit log.",
+    )
+    notice = forms.CharField(
+        label="Notice",
+        max_length=300,
+        help_text="One line that all members read on every page, and Admins, Billing members and contacts in a mail.",
+    )
+
+    def __init__(self, *args: Any, is_lifting: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if is_lifting:
+            del self.fields["notice"]
+
+
 _STATES: Final = (
     (CreditAccount.State.OPEN.value, "Open: requests are let through while there is credit"),
     (CreditAccount.State.FROZEN.value, "Frozen: new requests are refused until it is opened again"),

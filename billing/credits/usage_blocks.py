@@ -19,7 +19,9 @@ from billing.credits import ledger
 from billing.models import CreditAccount, UsageBlock
 
 
-def begin(*, organization: Organization, kind: UsageBlock.Kind, actor: User | None, reason: str = "") -> bool:
+def begin(
+    *, organization: Organization, kind: UsageBlock.Kind, actor: User | None, reason: str = "", notice: str = ""
+) -> bool:
     """Begin a block in the caller's transaction; False when one of this kind stood already.
 
     Raises:
@@ -31,7 +33,7 @@ def begin(*, organization: Organization, kind: UsageBlock.Kind, actor: User | No
         organization=organization,
         kind=kind,
         ended_at=None,
-        defaults={"reason": reason, "actor_id": actor.pk if actor is not None else None},
+        defaults={"reason": reason, "notice": notice, "actor_id": actor.pk if actor is not None else None},
     )
     if is_new:
         _derive_state(organization)
@@ -70,6 +72,13 @@ def stopped_by_customer(*, organization_ids: Collection[int]) -> set[int]:
 def standing(*, organization_id: int) -> list[UsageBlock]:
     """The blocks that stand now, the oldest first."""
     return list(UsageBlock.objects.filter(organization_id=organization_id, ended_at=None).order_by("pk"))
+
+
+def suspension(*, organization_id: int) -> UsageBlock | None:
+    """The suspension of the organization that stands now, or None."""
+    return UsageBlock.objects.filter(
+        organization_id=organization_id, kind=UsageBlock.Kind.SUSPENSION, ended_at=None
+    ).first()
 
 
 def _derive_state(organization: Organization) -> None:

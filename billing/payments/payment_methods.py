@@ -50,9 +50,12 @@ def has_expired(card: PaymentMethod, *, at: datetime) -> bool:
 
 def require(*, organization: Organization, actor: User, permission: Permission) -> None:
     """Refuse an actor who holds the permission no more: rights may end between opening a page and sending its form."""
-    membership = Membership.objects.filter(organization=organization, user=actor, user__is_active=True).first()
+    mine = Membership.objects.select_related("organization").filter(organization=organization, user=actor)
+    membership = mine.filter(user__is_active=True).first()
     if membership is None or not membership.may(permission):
         raise Refused(f"You may not {permission.label}.", code="permission")
+    if membership.organization.is_closed:
+        raise Refused(f"{organization.name} is closed. Nothing was changed.", code="closed")
 
 
 def begin_setup(*, organization: Organization, actor: User) -> CardForm:

@@ -18,7 +18,7 @@ from accounts import audit
 from accounts.models import Organization, User
 from accounts.permissions import Permission
 from billing import emails
-from billing.credits import ledger
+from billing.credits import ledger, usage_blocks
 from billing.errors import PaymentProcessorUnavailable, Refused
 from billing.models import AutoReload, CreditAccount, CreditLot, Purchase, RefusedAttempt, StripeCustomer
 from billing.money import dollars_text, nano_from_cents
@@ -532,6 +532,10 @@ def _create(
         if CreditAccount.objects.get(pk=organization.pk).state == CreditAccount.State.CLOSED:
             raise Refused(
                 "This account is closed for good, so credits could not be spent. Nothing was charged.", code="closed"
+            )
+        if usage_blocks.suspension(organization_id=organization.pk) is not None:
+            raise Refused(
+                f"{organization.name} is suspended, so credits can't be bought. Nothing was charged.", code="suspended"
             )
         card = payment_methods.default_card(organization=organization)
         if card is None:

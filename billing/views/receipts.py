@@ -26,7 +26,7 @@ DOCUMENTS_ON_PAGE = 50
 _BEFORE = re.compile(r"\A(?P<receipt>[0-9]{1,19})-(?P<note>[0-9]{1,19})\Z", re.ASCII)
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def receipts(request: MemberRequest, organization: Organization) -> HttpResponse:
     """All receipts and credit notes, newest first. The number of queries doesn't grow with them."""
@@ -41,7 +41,7 @@ def receipts(request: MemberRequest, organization: Organization) -> HttpResponse
     return render(request, "billing/receipts.html", context)
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def receipt(request: MemberRequest, organization: Organization, *, number: int) -> HttpResponse:
     """One receipt, and what has been taken back of it since."""
@@ -57,7 +57,7 @@ def receipt(request: MemberRequest, organization: Organization, *, number: int) 
     return render(request, "billing/receipt.html", context)
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def receipt_pdf(request: MemberRequest, organization: Organization, *, number: int) -> HttpResponse:
     """The same as a file."""
@@ -65,7 +65,7 @@ def receipt_pdf(request: MemberRequest, organization: Organization, *, number: i
     return _file(printed, path=reverse("billing:receipt", args=[organization.slug, number]))
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def receipt_at_processor(request: MemberRequest, organization: Organization, *, number: int) -> HttpResponseBase:
     """Lead to the payment processor's own receipt. Its address is asked for now: it changes, and opens for anyone."""
@@ -80,7 +80,7 @@ def receipt_at_processor(request: MemberRequest, organization: Organization, *, 
     return redirect("billing:receipt", slug=organization.slug, number=number)
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def credit_note(request: MemberRequest, organization: Organization, *, number: int) -> HttpResponse:
     """One credit note."""
@@ -94,7 +94,7 @@ def credit_note(request: MemberRequest, organization: Organization, *, number: i
     return render(request, "billing/credit_note.html", context)
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def credit_note_pdf(request: MemberRequest, organization: Organization, *, number: int) -> HttpResponse:
     """The same as a file."""

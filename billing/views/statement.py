@@ -32,7 +32,7 @@ CSV_HEADINGS: Final = (
 )  # fmt: skip
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def statement(request: MemberRequest, organization: Organization) -> HttpResponse:
     """One month of entries, newest first. The number of queries doesn't grow with them."""
@@ -57,7 +57,7 @@ def statement(request: MemberRequest, organization: Organization) -> HttpRespons
     return render(request, "billing/statement.html", context)
 
 
-@requires(Permission.BILLING_VIEW)
+@requires(Permission.BILLING_VIEW, is_kept=True)
 @require_safe
 def statement_csv(request: MemberRequest, organization: Organization) -> StreamingHttpResponse:
     """The month's entries as a file, oldest first, to the last nano. Which they are is settled before it begins."""
