@@ -12,14 +12,14 @@ from django.http.response import HttpResponseBase
 
 from accounts import current_request
 
+# Chromium knows each; of one that it doesn't know it complains on every page.
 PERMISSIONS_POLICY = ", ".join(
     [
-        *(f"{feature}=()" for feature in ("accelerometer", "ambient-light-sensor", "autoplay", "bluetooth")),
-        *(f"{feature}=()" for feature in ("browsing-topics", "camera", "display-capture", "encrypted-media")),
-        *(f"{feature}=()" for feature in ("fullscreen", "geolocation", "gyroscope", "hid", "idle-detection")),
-        *(f"{feature}=()" for feature in ("local-fonts", "magnetometer", "microphone", "midi", "payment")),
-        *(f"{feature}=()" for feature in ("picture-in-picture", "screen-wake-lock", "serial", "storage-access")),
-        *(f"{feature}=()" for feature in ("usb", "web-share", "xr-spatial-tracking")),
+        *(f"{feature}=()" for feature in ("accelerometer", "autoplay", "browsing-topics", "camera", "display-capture")),
+        *(f"{feature}=()" for feature in ("encrypted-media", "fullscreen", "geolocation", "gyroscope", "hid")),
+        *(f"{feature}=()" for feature in ("idle-detection", "local-fonts", "magnetometer", "microphone", "midi")),
+        *(f"{feature}=()" for feature in ("payment", "picture-in-picture", "screen-wake-lock", "serial")),
+        *(f"{feature}=()" for feature in ("storage-access", "usb", "xr-spatial-tracking")),
         # Passkeys, and the button that copies a key.
         *(f"{feature}=(self)" for feature in ("publickey-credentials-create", "publickey-credentials-get")),
         "clipboard-write=(self)",

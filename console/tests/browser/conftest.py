@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request
 
 from console import policy_reports
 from console.local.browser import MISSING, find_browser, launch_flags
+from console.tests import script_inventory
 
 
 def pytest_collection_modifyitems(config, items):
@@ -43,6 +44,7 @@ def browser_context_args(browser_context_args):
 LISTEN = """document.addEventListener("securitypolicyviolation", (violation) => {
   console.error(`policy violation: ${violation.effectiveDirective} stopped ${violation.blockedURI}`);
 });"""
+STAND_IN_SCRIPTS = ("/stripe.js",)
 SIGNS = ("policy violation:", "Content Security Policy", "Permissions policy violation")
 
 
@@ -57,6 +59,11 @@ class Kept(logging.Handler):
         self.violations.append(f"reported: {record.getMessage()}")
 
 
+def is_known(address: str) -> bool:
+    """Whether a script is listed, or comes from the stand-in for Stripe, whose address is another in each test."""
+    return script_inventory.is_listed(address) or address.endswith(STAND_IN_SCRIPTS)
+
+
 def watch(context: BrowserContext, violations: list[str]) -> None:
     """Note every violation of the content policy on any page of a window."""
 
@@ -67,6 +74,8 @@ def watch(context: BrowserContext, violations: list[str]) -> None:
     def asked(request: Request) -> None:
         if request.url.endswith("/policy-reports/"):
             violations.append(f"sent: {request.post_data}")
+        if request.resource_type == "script" and not is_known(request.url):
+            violations.append(f"not in docs/script-inventory.toml: {request.url}")
 
     context.add_init_script(LISTEN)
     context.on("console", heard)
