@@ -148,6 +148,14 @@ def cancel(*, organization: Organization, purchase_id: int, actor: User, at: dat
     purchase = _open_purchase(organization, purchase_id, actor)
     if purchase.state not in (Purchase.State.REQUIRES_ACTION, Purchase.State.NEEDS_CUSTOMER):
         raise Refused("This payment can't be canceled.", code="not_cancelable")
+    # Who wanted it, which may be another than who began it; what became of it is told when the processor has answered.
+    audit.record(
+        organization=organization,
+        actor=actor,
+        action="purchase.cancel_requested",
+        target=f"purchase:{purchase_id}",
+        before={"state": purchase.state},
+    )
     return withdraw(purchase_id=purchase_id, reason="requested_by_customer", at=at)
 
 

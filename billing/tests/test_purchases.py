@@ -314,9 +314,11 @@ def test_a_waiting_purchase_can_be_given_up(buyer):
     buyer.save_card(ASKS_ALWAYS)
     purchase = buyer.buy()
     canceled = purchases.cancel(
-        organization=buyer.organization, purchase_id=purchase.pk, actor=buyer.billing, at=buyer.now()
+        organization=buyer.organization, purchase_id=purchase.pk, actor=buyer.admin, at=buyer.now()
     )
     assert canceled.state == State.CANCELED
+    # History tells who wanted it, besides what became of it.
+    assert AuditEvent.objects.get(action="purchase.cancel_requested").actor == buyer.admin
     assert stripe_gateway.read_payment(payment_intent_id=canceled.payment_intent_id).status == "canceled"
     with pytest.raises(Refused):
         purchases.cancel(organization=buyer.organization, purchase_id=purchase.pk, actor=buyer.billing, at=buyer.now())
