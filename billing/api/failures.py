@@ -114,6 +114,7 @@ def no_key(request: HttpRequest) -> HttpResponse:
 
 def scope_missing(request: HttpRequest) -> HttpResponse:
     """403: the key is good, but not for this."""
+    refused_keys.note(request)
     return answers.refuse(request, "scope_missing")
 
 

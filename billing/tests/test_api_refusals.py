@@ -10,7 +10,7 @@ from django.test import RequestFactory
 from django.utils import timezone
 
 from accounts import audit, service_keys
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, Scope
 from billing.api import refusals
 from billing.api.refusals import RefusedKeys
 from billing.tests.gateway import Gateway
@@ -54,6 +54,14 @@ def test_which_key_it_was_is_told_and_never_its_secret() -> None:
     ]
     everything = repr(list(AuditEvent.objects.values()))
     assert revoked.key_text[-20:] not in everything
+
+
+def test_a_key_without_the_scope_of_a_route_is_told_too(gateway: Gateway) -> None:
+    key = service_keys.issue(name="reader", actor=None, scopes=[Scope.READ])
+    for _ in range(2):
+        answer = gateway.request("POST", "/v1/authorize", Authorization=f"Bearer {key.key_text}")
+        gateway.expect_refusal(answer, 403, "scope_missing")
+    assert noted() == [(f"service_key:{key.service_key.pk}", {"is_revoked": False})]
 
 
 def test_keys_that_were_never_issued_count_as_one() -> None:
