@@ -10,6 +10,7 @@ from billing.views.card import card
 from billing.views.card_attempts import card_attempts, card_remove
 from billing.views.contacts import contact_confirm, contact_remove, contact_send, contact_stop, contacts
 from billing.views.credit_terms import credit_terms
+from billing.views.data_export import data_export
 from billing.views.overview import overview
 from billing.views.problem import problem
 from billing.views.purchase import purchase
@@ -46,6 +47,7 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/contacts/<int:contact_id>/remove/", contact_remove, name="contact_remove"),
     path("billing-contacts/<slug:token>/", contact_confirm, name="contact_confirm"),
     path("billing-contacts/stop/<str:token>/", contact_stop, name="contact_stop"),
+    path("o/<slug:slug>/settings/organization/export/", data_export, name="data_export"),
     path("o/<slug:slug>/settings/billing/receipts/", receipts, name="receipts"),
     path("o/<slug:slug>/settings/billing/receipts/<int:number>/", receipt, name="receipt"),
     path("o/<slug:slug>/settings/billing/receipts/<int:number>/pdf/", receipt_pdf, name="receipt_pdf"),

@@ -120,6 +120,7 @@ ORGANIZATION: Final[Mapping[str, Row]] = MappingProxyType(
         "billing:usage": page(NUMBERS),
         "audit_log": page(ADMIN, body={"before": "audit_event"}),
         "audit_log_csv": button(ADMIN),
+        "billing:data_export": button(ADMIN, is_recent=True),
         "organization_close": form(ADMIN, is_recent=True),
         "organization_settings": form(ADMIN, sends={"name": "Renamed", "time_zone": "UTC"}),
         "organization_security": form(ADMIN, is_recent=True),
