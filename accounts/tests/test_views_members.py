@@ -256,6 +256,29 @@ def test_the_last_admin_neither_leaves_nor_is_removed(acme, ada, adas_client):
     assert role_of(ada) == Role.ADMIN
 
 
+@pytest.mark.parametrize(
+    "path", ["members/{}/", "members/{}/remove/", "invitations/{}/send/", "invitations/{}/withdraw/"]
+)
+def test_people_of_another_organization_look_like_none(acme, ada, adas_client, path):
+    other = cast.member(cast.organization("Other"), role=Role.ADMIN)
+    cast.member(other.organization, role=Role.ADMIN)
+    sent = invitations.invite(
+        organization=other.organization, email="x@y.example", role=Role.USER, actor=other.user, at=timezone.now()
+    )
+    foreign = other.pk if path.startswith("members") else sent.pk
+    answers = [
+        adas_client.post(f"/o/acme/settings/{path.format(number)}", {"role": "user"})
+        for number in (foreign, 987_654_321, 10**30)
+    ]
+    bodies = {answer.content.replace(answer["X-Request-Id"].encode(), b"") for answer in answers}
+    assert {answer.status_code for answer in answers} == {404}
+    assert len(bodies) == 1
+    assert role_of(other) == Role.ADMIN
+    digest = sent.token_sha256
+    sent.refresh_from_db()
+    assert (sent.revoked_at, sent.token_sha256) == (None, digest)
+
+
 # --- The table of roles ----------------------------------------------------------------------------------------------
 
 
