@@ -38,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--days", type=int, default=4, help="virtual days over which they are spread")
     group.addoption("--seed", type=int, default=None, help="tell the same histories again")
     group.addoption("--all-orders", action="store_true", help="tell all 720 orders of a purchase's events (minutes)")
+    access = parser.getgroup("access", "the access matrix")
+    access.addoption(
+        "--remove-permissions", action="store_true", help="take each permission check away in turn (minutes)"
+    )
+    access.addoption(
+        "--hostile-values", choices=["some", "all"], default="some", help="how many values each parameter gets"
+    )
 
 
 def pytest_configure() -> None:
