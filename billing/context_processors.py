@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from accounts.models import Membership
-from billing import suspensions
+from billing.credits import usage_blocks
 from billing.models import UsageBlock
 from billing.purse import purse_for
 
@@ -15,13 +15,19 @@ def purse(request: HttpRequest) -> dict[str, Any]:
     """The credit in the side bar, on pages of an organization; read when a template first asks for it."""
     membership = getattr(request, "membership", None)
     if membership is None:
-        return {"purse": None, "suspension": None}
+        return {"purse": None, "suspension": None, "is_usage_stopped": False}
     purse = SimpleLazyObject(lambda: purse_for(membership))
-    return {"purse": purse, "suspension": SimpleLazyObject(lambda: _suspension(membership, purse))}
+    blocks = SimpleLazyObject(lambda: _blocks(membership, purse))
+    return {
+        "purse": purse,
+        "suspension": SimpleLazyObject(lambda: blocks.get(UsageBlock.Kind.SUSPENSION)),
+        "is_usage_stopped": SimpleLazyObject(lambda: UsageBlock.Kind.STOP in blocks),
+    }
 
 
-def _suspension(membership: Membership, purse: Any) -> UsageBlock | None:
-    """The suspension that all members read of. Where the purse says that nothing is frozen, nothing is asked."""
+def _blocks(membership: Membership, purse: Any) -> dict[str, UsageBlock]:
+    """What stops the organization, of which all members read, by kind. Where nothing is frozen, nothing is asked."""
     if purse and not purse.is_frozen:
-        return None
-    return suspensions.standing(organization_id=membership.organization_id)
+        return {}
+    standing = usage_blocks.standing(organization_id=membership.organization_id)
+    return {block.kind: block for block in standing}

@@ -2,6 +2,15 @@
 
 from django.urls import path
 
+from billing.views.api_key import (
+    api_key,
+    api_key_create,
+    api_key_resume,
+    api_key_revoke,
+    api_key_rotate,
+    api_key_stop,
+)
+from billing.views.api_keys import api_keys
 from billing.views.auto_reload import auto_reload, auto_reload_back_test
 from billing.views.auto_reload_consent import auto_reload_consent, auto_reload_history, auto_reload_usage
 from billing.views.billing_details import billing_details
@@ -25,6 +34,7 @@ from billing.views.receipts import (
 from billing.views.statement import statement, statement_csv
 from billing.views.stripe_webhook import stripe_webhook
 from billing.views.usage import usage
+from billing.views.usage_stop import usage_resume, usage_stop
 
 app_name = "billing"
 
@@ -61,6 +71,15 @@ urlpatterns = [
     path("o/<slug:slug>/settings/billing/statement/", statement, name="statement"),
     path("o/<slug:slug>/settings/billing/statement.csv", statement_csv, name="statement_csv"),
     path("o/<slug:slug>/usage/", usage, name="usage"),
+    path("o/<slug:slug>/keys/", api_keys, name="api_keys"),
+    path("o/<slug:slug>/keys/new/", api_key_create, name="api_key_create"),
+    path("o/<slug:slug>/keys/stop/", usage_stop, name="usage_stop"),
+    path("o/<slug:slug>/keys/resume/", usage_resume, name="usage_resume"),
+    path("o/<slug:slug>/keys/<int:key_id>/", api_key, name="api_key"),
+    path("o/<slug:slug>/keys/<int:key_id>/rotate/", api_key_rotate, name="api_key_rotate"),
+    path("o/<slug:slug>/keys/<int:key_id>/stop/", api_key_stop, name="api_key_stop"),
+    path("o/<slug:slug>/keys/<int:key_id>/resume/", api_key_resume, name="api_key_resume"),
+    path("o/<slug:slug>/keys/<int:key_id>/revoke/", api_key_revoke, name="api_key_revoke"),
     path("terms/credits/", credit_terms, name="credit_terms"),
     path("webhooks/stripe/", stripe_webhook, name="stripe_webhook"),
 ]

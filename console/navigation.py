@@ -51,6 +51,13 @@ class Group:
 
 PAGES: Final = (
     Page(
+        label="API keys",
+        icon="key-round",
+        path_name="billing:api_keys",
+        permission=Permission.KEYS_MANAGE,
+        group="Build",
+    ),
+    Page(
         label="Usage", icon="chart-column", path_name="billing:usage", permission=Permission.USAGE_VIEW, group="Spend"
     ),
     Page(

@@ -69,6 +69,11 @@ def stopped_by_customer(*, organization_ids: Collection[int]) -> set[int]:
     return {organization_id for organization_id, found in kinds.items() if found == {UsageBlock.Kind.STOP}}
 
 
+def is_stopped(*, organization_id: int) -> bool:
+    """Whether an Admin's stop stands."""
+    return UsageBlock.objects.filter(organization_id=organization_id, kind=UsageBlock.Kind.STOP, ended_at=None).exists()
+
+
 def standing(*, organization_id: int) -> list[UsageBlock]:
     """The blocks that stand now, the oldest first."""
     return list(UsageBlock.objects.filter(organization_id=organization_id, ended_at=None).order_by("pk"))

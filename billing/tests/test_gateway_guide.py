@@ -23,8 +23,7 @@ def test_every_code_stands_in_the_guide_with_its_status():
 
 def test_every_field_and_bound_stands_in_the_guide():
     models = (bodies.AuthorizeBody, bodies.CaptureBody, bodies.VoidBody, bodies.ChargeBody, bodies.ChargeManyBody)
-    models = (*models, bodies.VerifyBody)
-    for model in models:
+    for model in (*models, bodies.VerifyBody):
         for name in model.model_fields:
             assert f"`{name}`" in GUIDE or f'"{name}"' in GUIDE, name
     for number in (metering.QUANTITY_MAX, metering.EVENTS_PER_CALL_MAX, metering.HOLD_SECONDS_MAX):

@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from django.utils import timezone
 
-from accounts import invitations
-from accounts.models import AuditEvent, Invitation, Membership
+from accounts import api_keys, invitations
+from accounts.models import ApiKey, AuditEvent, Invitation, Membership
 from accounts.permissions import Role
 from billing import contacts
 from billing.credits import metering
@@ -198,3 +198,12 @@ def stripe_event(side: "Side") -> Value:
     """An event that waits, about nothing that is known here."""
     name = f"evt_{side.organization.slug}"
     return StripeEvent.objects.create(stripe_event_id=name, type="payment_intent.succeeded", payload={}).pk
+
+
+@kind
+def api_key(side: "Side") -> Value:
+    """A key of the organization that works."""
+    issued = api_keys.create(
+        organization=side.organization, name="production", surface=ApiKey.Surface.API, expires_at=None, actor=None
+    )
+    return issued.api_key.pk

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.django_db
 BILLING = "/o/acme/settings/billing/"
 SECURITY = "/o/acme/settings/security/"
 USAGE = "/o/acme/usage/"
+KEYS = "/o/acme/keys/"
 MEMBERS = "/o/acme/settings/members/"
 AUDIT_LOG = "/o/acme/settings/audit-log/"
 ROLES = "/o/acme/settings/roles/"
@@ -41,9 +42,9 @@ def test_each_role_lands_on_the_first_page_it_may_use(client, role, landing):
 @pytest.mark.parametrize(
     ("role", "links"),
     [
-        (Role.ADMIN, {BILLING, USAGE, MEMBERS, SECURITY, AUDIT_LOG, ORGANIZATION}),
+        (Role.ADMIN, {BILLING, USAGE, KEYS, MEMBERS, SECURITY, AUDIT_LOG, ORGANIZATION}),
         (Role.BILLING, {BILLING, USAGE}),
-        (Role.DEVELOPER, {USAGE}),
+        (Role.DEVELOPER, {USAGE, KEYS}),
         (Role.USER, set()),
     ],
 )
@@ -101,8 +102,8 @@ def test_the_shell_costs_the_same_with_one_organization_or_thirty(client, django
     for number in range(30):
         cast.member(cast.organization(f"Other {number}"), role=Role.USER, user=user)
     client.force_login(user)
-    # Session, user, membership, the page's Admins, the switcher.
-    with django_assert_max_num_queries(5):
+    # Session, user, membership, the page's Admins, the switcher, what stops the organization.
+    with django_assert_max_num_queries(6):
         client.get("/o/acme/")
 
 
