@@ -31,7 +31,7 @@ from console.tests.access_cases import (
     written_tables,
 )
 from console.tests.access_expectations import ANY, PAGES, Row
-from console.tests.access_world import PRINCIPALS, STRANGERS, World, case, missing_like
+from console.tests.access_world import PRINCIPALS, STRANGERS, UNSAFE, World, case, missing_like
 
 ROUTES = {route.name: route for route in page_routes()}
 KNOWN = sorted(ROUTES.keys() & PAGES.keys())
@@ -91,7 +91,8 @@ def test_who_gets_in_by_which_method(world, name):
 @every_member_page
 def test_a_refusal_is_audited_once(world, name):
     route, row = ROUTES[name], PAGES[name]
-    for principal in sorted({*STRANGERS, *Role.values} - row.who):
+    # Staff without a second factor are led to it before any page is asked: nothing was refused.
+    for principal in sorted({*STRANGERS, *Role.values} - row.who - {UNSAFE}):
         action = "access.not_found" if principal in STRANGERS else "access.refused"
         with case():
             before = AuditEvent.objects.count()
