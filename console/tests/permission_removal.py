@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -159,7 +160,11 @@ def _declarations() -> Iterator[Removal]:
             continue
         for what, view in _weaker(route.view, declared):
             swap = mock.patch.object(pattern, "callback", view)
-            yield Removal(told=f"{route.name}: {what}", without=lambda swap=swap: swap, names=(route.name,))
+            yield Removal(told=f"{route.name}: {what}", without=partial(_itself, swap), names=(route.name,))
+
+
+def _itself(swap: AbstractContextManager[object]) -> AbstractContextManager[object]:
+    return swap
 
 
 def _weaker(view: Any, declared: Access) -> Iterator[tuple[str, Any]]:
@@ -224,7 +229,7 @@ def _in_source(used: dict[str, set[tuple[str, str]]]) -> Iterator[Removal]:
             continue
         mutant = Mutant(path, function, edit)
         kind = "the right of staff" if is_staff else "the organization of a look-up"
-        yield Removal(told=f"{mutant.told()} ({kind})", without=lambda mutant=mutant: _edited(mutant), names=names)
+        yield Removal(told=f"{mutant.told()} ({kind})", without=partial(_edited, mutant), names=names)
 
 
 @contextmanager
@@ -309,7 +314,9 @@ def _functions_by_route(world: World) -> dict[str, set[tuple[str, str]]]:
     """Path and name of the functions that each route calls, by asking for it and sending its form."""
     used: dict[str, set[tuple[str, str]]] = {}
     asked = [(route, row, "admin") for route in page_routes() if (row := PAGES[route.name]).audience != "public"]
-    staff_pages = [(route, row, "superuser") for route in admin_routes() if (row := STAFF_PAGES.get(route.name))]
+    staff_pages = [
+        (route, STAFF_PAGES[route.name], "superuser") for route in admin_routes() if route.name in STAFF_PAGES
+    ]
     for route, row, principal in [*asked, *staff_pages]:
         used[route.name] = _called(world, route, values_of(row, world.own), fields_of(row, world.own), principal)
     account = next(route for route in admin_routes() if route.name == "admin:billing_billingaccount_change")
