@@ -1,4 +1,4 @@
-"""Looks for keys and passwords in the files that git would keep. Quiet outside a git work tree.
+"""Looks for keys, the product's own too, and passwords in the files that git would keep. Quiet outside a git work tree.
 
 The keyword detector is off: it takes every constant with "secret" in its name for one. Tests are left out: they plant
 what the product has to hide.
@@ -7,6 +7,8 @@ what the product has to hide.
 import subprocess
 import sys
 from pathlib import Path
+
+from accounts.key_text import find_all
 
 LEFT_OUT = (":!requirements*.txt", ":!*.woff2", ":!*.png", ":!*.csv", ":!*/static/*", ":!*/tests/*")
 
@@ -19,7 +21,14 @@ def main() -> int:
         return 0
     scanner = Path(sys.executable).parent / "detect-secrets-hook"
     result = subprocess.run([scanner, "--disable-plugin", "KeywordDetector", *names], check=False)
-    return result.returncode
+    leaks = [f"{name}: the key {prefix}..." for name in names for prefix in find_all(_text(name))]
+    for leak in leaks:
+        print(leak, file=sys.stderr)
+    return result.returncode or bool(leaks)
+
+
+def _text(name: str) -> str:
+    return Path(name).read_text(encoding="utf-8", errors="replace")
 
 
 if __name__ == "__main__":
