@@ -1,5 +1,7 @@
 """Every route of the administration, by every method, as everybody."""
 
+from typing import Any
+
 import pytest
 from django.apps import apps
 
@@ -41,10 +43,11 @@ def test_every_route_has_its_row_and_every_row_its_route():
 
 def where(world: World, route: Route, *, missing: bool = False) -> str:
     """The address with an id of a row of the model, if there is one."""
+    values: dict[str, Any] = {}
     if route.name in STAFF_PAGES:
         values = values_of(STAFF_PAGES[route.name], world.own)
     else:
-        values = dict.fromkeys(parameters(route), "1") | {"app_label": "billing", "url": "nowhere/"}
+        values = {**dict.fromkeys(parameters(route), "1"), "app_label": "billing", "url": "nowhere/"}
         if is_usual(route.name) or not route.name:
             parts = route.pattern.split("/")
             if len(parts) > 3:

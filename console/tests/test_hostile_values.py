@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 from django.db import connection
 from django.test import Client
+from pydantic import BaseModel
 
 from accounts.access import Route
 from billing.api.bodies import AuthorizeBody, CaptureBody, ChargeBody, EventBody, VoidBody
@@ -29,7 +30,7 @@ OFTEN = ("members", "member", "member_remove", "billing:statement", "billing:sta
 HEADERS = ("Authorization", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Host", "Cookie", "Accept-Language",
            "Referer", "HX-Request", "HX-Current-URL", "User-Agent", "X-Request-Id", "If-None-Match", "Range")  # fmt: skip  # noqa: E501
 LEDGER = ("billing_ledgerentry", "billing_creditlot", "billing_charge", "billing_hold", "billing_creditaccount")
-BODIES = {
+BODIES: dict[str, type[BaseModel]] = {
     "authorize": AuthorizeBody,
     "capture": CaptureBody,
     "void": VoidBody,
