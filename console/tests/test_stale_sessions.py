@@ -22,7 +22,11 @@ REAUTHENTICATE = "/accounts/reauthenticate/"
 # A form through one of these rights changes card, auto-reload, roles or keys.
 SENSITIVE = {Permission.CARD_EDIT, Permission.AUTO_RELOAD_EDIT, Permission.MEMBERS_MANAGE, Permission.KEYS_MANAGE}
 # Forms behind such a right that an old sign-in may send, each with its reason.
-NEEDS_NO_PROOF = {"invitation_withdraw": "takes a way in away, which must be quick"}
+NEEDS_NO_PROOF = {
+    "invitation_withdraw": "takes a way in away, which must be quick",
+    "billing:api_key_stop": "stops a key that leaked, which must be quick; going on again asks for a proof",
+    "billing:api_key_revoke": "ends a key that leaked, which must be quick",
+}
 # Forms of one's own account that ask for a proof by themselves or change nothing of worth, each with its reason.
 OTHERWISE = {
     "account_reauthenticate": "is the proof",
