@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import call_command
+from django.core.servers.basehttp import WSGIServer
 from django.db import connection, connections
 from django.test.testcases import TransactionTestCase
 
@@ -20,6 +21,10 @@ from console.local import postgres
 from console.local.pytest_plugin import as_role
 
 TEST_DATABASE = "test_console"
+
+# Fifty webhooks at the same moment are more than the ten that may wait at Django's server by default: the system would
+# cut the others off, which is no fault of the product.
+WSGIServer.request_queue_size = 128
 
 # Rows that migrations and post-migrate work put there, and that no test changes.
 KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")
