@@ -26,6 +26,23 @@ TEST_DATABASE = "test_console"
 # cut the others off, which is no fault of the product.
 WSGIServer.request_queue_size = 128
 
+_INHERITED: list[Any] = []
+
+
+def forget_inherited_connections() -> None:
+    """Let a forked child open connections of its own.
+
+    Once a browser has started, its event loop runs in this thread, and Django keeps the connections of code inside a
+    loop apart from those outside. A child has no loop, so it meets connections that ``close_all`` never saw.
+    They are kept, not closed: closing would tell the server to end them for the parent, too.
+    """
+    for inherited in connections.all(initialized_only=True):
+        _INHERITED.append(inherited.connection)
+        inherited.connection = None
+
+
+os.register_at_fork(after_in_child=forget_inherited_connections)
+
 # Rows that migrations and post-migrate work put there, and that no test changes.
 KEPT_TABLES = ("django_migrations", "django_content_type", "auth_permission")
 

@@ -1,8 +1,11 @@
 """The test harness itself: which role tests run as, and that a committing test leaves nothing behind."""
 
+import asyncio
+import os
+
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import ProgrammingError, connection
+from django.db import ProgrammingError, connection, connections
 from django.utils import timezone
 
 
@@ -28,3 +31,25 @@ def test_the_runtime_role_creates_nothing_and_switches_no_trigger_off(statement)
 def test_a_committed_row_is_gone_in_the_next_test(time):
     assert not Session.objects.exists()
     Session.objects.create(session_key=time, expire_date=timezone.now())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_forked_child_opens_a_connection_of_its_own_though_a_browsers_loop_hid_the_inherited_one():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        inherited = cursor.fetchone()[0]
+
+    async def fork() -> int:
+        # As with a browser: inside the loop, this closes the loop's own connections only.
+        connections.close_all()
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                os.write(tell, str(cursor.fetchone()[0]).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        return int(os.read(told, 20))
+
+    assert asyncio.run(fork()) != inherited
