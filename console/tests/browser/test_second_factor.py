@@ -151,6 +151,8 @@ def test_a_passkey_is_renamed_and_removed_and_proves_who_one_is(maya, acme, open
     page.goto("/accounts/2fa/webauthn/add/")
     second_factor.confirm_password(page)
     second_factor.add_passkey(page)
+    # The page that follows has to be there, or going on would be cut off by it.
+    expect(page.get_by_text("The passkey is added.")).to_be_visible()
     page.goto("/accounts/2fa/webauthn/reauthenticate/?next=/accounts/2fa/webauthn/")
     page.get_by_role("button", name="Use a passkey").click()
     page.get_by_role("link", name="Rename Passkey").click()
