@@ -76,7 +76,7 @@ def test_its_keys_are_readable_by_its_user_only(demo):
     for path in (environment, environment.with_name("service-key"), environment.with_name("secrets.json")):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(environment.parent.stat().st_mode) == 0o700
-    assert variables_of(environment)["GATE_SERVICE_KEY"].startswith("ck_live_")
+    assert variables_of(environment)["GATE_SERVICE_KEY"].startswith("ck_gate_")
 
 
 def test_a_management_command_talks_to_it_as_the_runtime_role(demo):
