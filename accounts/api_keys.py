@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
 from accounts import audit, key_text, notices
@@ -25,6 +26,14 @@ OVERLAPS: Final = (timedelta(0), timedelta(hours=1), timedelta(hours=24), timede
 
 class KeyEnded(Exception):
     """The key was revoked, has expired or was rotated already, so it can't be changed."""
+
+
+class AlreadyMade(Exception):
+    """The same form was sent before: ``api_key`` was made then, and its text was in that answer only."""
+
+    def __init__(self, api_key: ApiKey) -> None:
+        super().__init__(str(api_key))
+        self.api_key = api_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +50,34 @@ def create(
     name: str,
     surface: ApiKey.Surface,
     expires_at: datetime | None,
+    attempt_key: UUID | None = None,
     actor: User | None,
     request: HttpRequest | None = None,
 ) -> IssuedApiKey:
-    """Make a key. The caller shows ``key_text`` once and keeps it nowhere."""
-    with transaction.atomic():
-        issued = _insert(
-            organization=organization, name=name, surface=surface, expires_at=expires_at, rotated_from=None, actor=actor
+    """Make a key. The caller shows ``key_text`` once and keeps it nowhere.
+
+    Raises:
+        AlreadyMade: the organization has a key of this ``attempt_key``, which may have been made a moment ago.
+    """
+    try:
+        with transaction.atomic():
+            issued = _insert(
+                organization=organization,
+                name=name,
+                surface=surface,
+                expires_at=expires_at,
+                attempt_key=attempt_key,
+                rotated_from=None,
+                actor=actor,
+            )
+            _tell("created", issued.api_key, actor, request, after=_settings(issued.api_key))
+    except IntegrityError as error:
+        made = (
+            ApiKey.objects.filter(organization=organization, attempt_key=attempt_key).first() if attempt_key else None
         )
-        _tell("created", issued.api_key, actor, request, after=_settings(issued.api_key))
+        if made is None:
+            raise
+        raise AlreadyMade(made) from error
     return issued
 
 
@@ -185,6 +213,7 @@ def _insert(
     expires_at: datetime | None,
     rotated_from: ApiKey | None,
     actor: User | None,
+    attempt_key: UUID | None = None,
 ) -> IssuedApiKey:
     key = key_text.make(beginning=key_text.API_KEY)
     api_key = ApiKey.objects.create(
@@ -195,6 +224,7 @@ def _insert(
         surface=surface,
         expires_at=expires_at,
         rotated_from=rotated_from,
+        attempt_key=attempt_key,
         created_by=actor,
     )
     return IssuedApiKey(api_key=api_key, key_text=key.text)

@@ -80,7 +80,17 @@ class NewApiKeyForm(ApiKeySettingsForm):
         error_messages={"required": "Choose what the key is for.", "invalid_choice": "Choose one of these."},
     )
 
+    # Made when the form is rendered, so that a form that is sent twice makes one key.
+    attempt_key = forms.UUIDField(widget=forms.HiddenInput)
+
     field_order = ("name", "surface", "limit_cents", "last_day")
+
+    def clean(self) -> dict[str, Any]:
+        """Say at the form what is wrong with the field that nobody sees."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if "attempt_key" in self.errors:
+            self.add_error(None, "This form is incomplete. Open it anew and fill it in again.")
+        return cleaned
 
 
 class RotateForm(forms.Form):

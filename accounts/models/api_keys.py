@@ -46,8 +46,13 @@ class ApiKey(models.Model):
     # One to one, so that a key is rotated once, whoever asks at the same moment.
     rotated_from = models.OneToOneField("self", models.PROTECT, null=True, related_name="replacement")
 
+    attempt_key = models.UUIDField(
+        null=True, help_text="Of the form that made it, so that one sent twice makes one key."
+    )
+
     class Meta:
         constraints: ClassVar = [
+            models.UniqueConstraint(fields=["organization", "attempt_key"], name="api_key_once_per_attempt"),
             models.CheckConstraint(
                 condition=Q(surface__in=["api", "workbench", "claude_code"]), name="api_key_surface_known"
             ),

@@ -4,13 +4,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from accounts import api_keys, key_text, memberships
-from accounts.api_keys import KeyEnded
+from accounts.api_keys import AlreadyMade, KeyEnded
 from accounts.models import ApiKey, AuditEvent, OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
@@ -189,6 +190,22 @@ def test_two_that_revoke_at_once_revoke_once(developer, at):
     answers = at_once([partial(api_keys.revoke, api_key=key, at=at, actor=None)] * 4)
     assert sorted(answers) == [False, False, False, True]
     assert len(events("revoked")) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_form_sent_four_times_at_once_makes_one_key(developer):
+    make = partial(create, developer, attempt_key=UUID(int=7))
+    answers = at_once([make] * 4)
+    assert sum(isinstance(answer, AlreadyMade) for answer in answers) == 3
+    assert {answer.api_key.pk for answer in answers} == {ApiKey.objects.get().pk}
+    assert len(events("created")) == 1
+
+
+def test_the_same_attempt_of_another_organization_is_its_own(developer):
+    other = cast.member(cast.organization("Other"), role=Role.DEVELOPER)
+    for member in (developer, other):
+        create(member, attempt_key=UUID(int=7))
+    assert ApiKey.objects.count() == 2
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.http import HttpRequest
@@ -54,6 +55,7 @@ def create_key(
     surface: ApiKey.Surface,
     expires_at: datetime | None,
     limit_cents: int | None,
+    attempt_key: UUID | None = None,
     actor: User | None,
     request: HttpRequest | None = None,
 ) -> IssuedApiKey:
@@ -61,11 +63,18 @@ def create_key(
 
     Raises:
         Refused: no such limit (``limit``).
+        AlreadyMade: by the same form, sent before.
     """
     _check_limit(limit_cents)
     with transaction.atomic():
         issued = api_keys.create(
-            organization=organization, name=name, surface=surface, expires_at=expires_at, actor=actor, request=request
+            organization=organization,
+            name=name,
+            surface=surface,
+            expires_at=expires_at,
+            attempt_key=attempt_key,
+            actor=actor,
+            request=request,
         )
         _write_limit(issued.api_key, limit_cents)
         if limit_cents is not None:

@@ -29,6 +29,15 @@ def signed_in(customer: Customer, role: Role = Role.DEVELOPER) -> Client:
     return client
 
 
+NEW = {
+    "name": "batch",
+    "surface": "api",
+    "limit_cents": "",
+    "last_day": "",
+    "attempt_key": "6f1c1c7e-7a52-4d0c-9d57-3a1f0f6a2b11",
+}
+
+
 def url(name: str, customer: Customer, *more: object) -> str:
     return reverse(f"billing:{name}", args=[customer.organization.slug, *more])
 
@@ -40,7 +49,7 @@ def create(customer: Customer, **changes) -> ApiKey:
 
 def test_a_new_key_is_shown_once_and_is_on_no_other_page(customer):
     client = signed_in(customer)
-    sent = {"name": "batch", "surface": "claude_code", "limit_cents": "25.50", "last_day": "2027-01-31"}
+    sent = NEW | {"surface": "claude_code", "limit_cents": "25.50", "last_day": "2027-01-31"}
     response = client.post(url("api_key_create", customer), sent)
     found = KEY.search(response.content.decode())
     assert found is not None
@@ -72,10 +81,38 @@ def test_a_new_key_is_shown_once_and_is_on_no_other_page(customer):
     ],
 )
 def test_what_is_wrong_is_said_at_its_field_and_nothing_typed_is_lost(customer, field, value):
-    sent = {"name": "batch", "surface": "api", "limit_cents": "", "last_day": ""} | {field: value}
-    response = signed_in(customer).post(url("api_key_create", customer), sent)
+    response = signed_in(customer).post(url("api_key_create", customer), NEW | {field: value})
     assert response.status_code == 422
     assert list(response.context["form"].errors) == [field]
+    assert not ApiKey.objects.exists()
+
+
+def test_a_form_that_is_sent_twice_makes_one_key_and_says_so(customer):
+    client = signed_in(customer)
+    first = client.post(url("api_key_create", customer), NEW)
+    second = client.post(url("api_key_create", customer), NEW | {"name": "another"}, follow=True)
+    assert KEY.search(first.content.decode())
+    assert not KEY.search(second.content.decode())
+    assert "no second key was" in second.content.decode()
+    assert ApiKey.objects.get().name == "batch"
+    assert AuditEvent.objects.filter(action="api_key.created").count() == 1
+
+
+def test_each_rendering_of_the_form_makes_a_key_of_its_own(customer):
+    client = signed_in(customer)
+    for _ in range(2):
+        page = client.get(url("api_key_create", customer)).content.decode()
+        attempt_key = re.search(r'name="attempt_key" value="([0-9a-f-]{36})"', page)
+        assert attempt_key is not None
+        assert client.post(url("api_key_create", customer), NEW | {"attempt_key": attempt_key[1]}).status_code == 200
+    assert ApiKey.objects.count() == 2
+
+
+@pytest.mark.parametrize("attempt_key", ["", "again", "0"])
+def test_a_form_without_its_key_is_refused_in_words(customer, attempt_key):
+    response = signed_in(customer).post(url("api_key_create", customer), NEW | {"attempt_key": attempt_key})
+    assert response.status_code == 422
+    assert "This form is incomplete" in response.content.decode()
     assert not ApiKey.objects.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
@@ -12,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import api_keys as keys
 from accounts.access import MemberRequest, requires
-from accounts.api_keys import IssuedApiKey, KeyEnded
+from accounts.api_keys import AlreadyMade, IssuedApiKey, KeyEnded
 from accounts.models import ApiKey, Organization
 from accounts.permissions import Permission
 from billing.api_key_forms import ApiKeySettingsForm, NewApiKeyForm, RotateForm
@@ -22,6 +23,10 @@ from billing.forms import add_refusal
 from billing.views.api_keys import rows_of
 
 FORM = ["GET", "HEAD", "POST"]
+MADE_BEFORE = (
+    "This form was sent before, and {} was made then: no second key was. Its text was in that answer only. "
+    "If you don't have it, revoke this key and create another."
+)
 ENDED = "This key has ended or was replaced meanwhile, so nothing was changed."
 
 
@@ -30,7 +35,8 @@ ENDED = "This key has ended or was replaced meanwhile, so nothing was changed."
 def api_key_create(request: MemberRequest, organization: Organization) -> HttpResponse:
     """Make a key and show its text, once."""
     at = timezone.now()
-    form = NewApiKeyForm(request.POST if request.method == "POST" else None, zone=organization.zone, at=at)
+    filled = request.POST if request.method == "POST" else None
+    form = NewApiKeyForm(filled, zone=organization.zone, at=at, initial={"attempt_key": uuid4()})
     if request.method == "POST" and form.is_valid():
         try:
             issued = key_limits.create_key(
@@ -39,11 +45,15 @@ def api_key_create(request: MemberRequest, organization: Organization) -> HttpRe
                 surface=ApiKey.Surface(form.cleaned_data["surface"]),
                 expires_at=form.expires_at,
                 limit_cents=form.cleaned_data["limit_cents"],
+                attempt_key=form.cleaned_data["attempt_key"],
                 actor=request.user,
                 request=request,
             )
         except Refused as refusal:
             add_refusal(form, refusal)
+        except AlreadyMade as made:
+            messages.warning(request, MADE_BEFORE.format(made.api_key.name))
+            return redirect("billing:api_key", slug=organization.slug, key_id=made.api_key.pk)
         else:
             return _issued(request, organization, issued)
     status = 422 if form.errors else 200

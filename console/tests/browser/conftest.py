@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
 from console import policy_reports
 from console.local.browser import MISSING, find_browser, launch_flags
 from console.tests import script_inventory
+from console.tests.browser.windows import Open
 
 
 def pytest_collection_modifyitems(config, items):
@@ -100,3 +101,38 @@ def policy_violations(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iter
     yield violations
     policy_reports.logger.removeHandler(kept)
     assert violations == []
+
+
+@pytest.fixture
+def site(live_server, settings) -> str:
+    """The address of the server; links in mails lead to it."""
+    settings.SITE_URL = live_server.url
+    settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
+    return str(live_server.url)
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: str) -> Iterator[Open]:
+    """Open pages in windows of a scheme and width; any word of the browser's console fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(*, scheme: str = "light", width: int = 1280, scripts: bool = True) -> Page:
+        context = browser.new_context(
+            base_url=site,
+            viewport={"width": width, "height": 844},
+            color_scheme="dark" if scheme == "dark" else "light",
+            java_script_enabled=scripts,
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # A refused page is a word of the console too, and is what some tests ask for.
+    assert [text for text in complaints if "responded with a status of 4" not in text] == []

@@ -1,26 +1,22 @@
 """API keys and the stop of all usage in a real browser: shown once, sound in every look, usable without scripts."""
 
 import re
-from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from accounts import api_keys
 from accounts.models import ApiKey, Organization
 from accounts.permissions import Role
 from accounts.tests import cast
-from console.tests.browser.test_shell import WINDOWS, expect_sound
+from console.tests.browser import second_factor
+from console.tests.browser.windows import WINDOWS, expect_sound
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-Open = Callable[..., Page]
-
 
 @pytest.fixture
-def acme(settings, live_server) -> Organization:
-    settings.SITE_URL = live_server.url
-    settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
+def acme() -> Organization:
     acme = cast.organization("Acme", time_zone="Europe/Berlin")
     maya = cast.person("maya@acme.example", name="Maya Lindqvist")
     cast.member(acme, role=Role.ADMIN, user=maya)
@@ -31,44 +27,25 @@ def acme(settings, live_server) -> Organization:
     return acme
 
 
-@pytest.fixture
-def open_page(browser: Browser, live_server, acme) -> Iterator[Open]:
-    contexts = []
-
-    def open_page(*, scheme: str = "light", width: int = 1280, scripts: bool = True) -> Page:
-        context = browser.new_context(
-            base_url=live_server.url,
-            viewport={"width": width, "height": 844},
-            color_scheme="dark" if scheme == "dark" else "light",
-            java_script_enabled=scripts,
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.goto("/accounts/login/")
-        page.get_by_label("E-mail").fill("maya@acme.example")
-        page.get_by_label("Password").fill(cast.PASSWORD)
-        page.get_by_role("button", name="Sign in", exact=True).click()
-        page.wait_for_url("**/o/acme/**")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def signed_in(page: Page) -> Page:
+    second_factor.sign_in(page, "maya@acme.example")
+    page.wait_for_url("**/o/acme/**")
+    return page
 
 
 @pytest.mark.parametrize(("scheme", "width"), WINDOWS)
-def test_every_look_of_the_keys_is_sound(open_page, scheme, width):
-    page = open_page(scheme=scheme, width=width)
+def test_every_look_of_the_keys_is_sound(acme, open_page, scheme, width):
+    page = signed_in(open_page(scheme=scheme, width=width))
     key = ApiKey.objects.earliest("pk")
     for path in ("", "new/", f"{key.pk}/", f"{key.pk}/rotate/", f"{key.pk}/revoke/"):
         answer = page.goto(f"/o/acme/keys/{path}")
         assert answer is not None
         assert answer.ok, path
-        expect_sound(page)
+        expect_sound(page, f"keys-{scheme}-{width}-{path.strip('/').replace('/', '-')}")
 
 
-def test_a_key_is_shown_once_and_ended_without_scripts(open_page):
-    page = open_page(scripts=False)
+def test_a_key_is_shown_once_and_ended_without_scripts(acme, open_page):
+    page = signed_in(open_page(scripts=False))
     page.goto("/o/acme/keys/new/")
     page.get_by_label("Name").fill("nightly")
     page.locator("form button").last.click()
@@ -84,10 +61,21 @@ def test_a_key_is_shown_once_and_ended_without_scripts(open_page):
     assert key.revoked_at is not None
 
 
-def test_all_usage_is_stopped_in_two_clicks_and_every_page_says_so(open_page):
-    page = open_page(scripts=False)
+def test_all_usage_is_stopped_in_two_clicks_and_every_page_says_so(acme, open_page):
+    page = signed_in(open_page(scripts=False))
     page.goto("/o/acme/keys/")
     page.get_by_role("link", name=re.compile("Stop all usage")).first.click()
     page.locator("main form button").last.click()
     page.goto("/o/acme/usage/")
     expect(page.get_by_text("All usage is stopped.")).to_be_visible()
+
+
+def test_a_form_that_is_sent_again_makes_no_second_key(acme, open_page):
+    page = signed_in(open_page())
+    page.goto("/o/acme/keys/new/")
+    page.get_by_label("Name").fill("nightly")
+    page.get_by_role("button", name="Create key").click()
+    expect(page.get_by_label("nightly")).to_have_value(re.compile("ck_live_"))
+    page.reload()
+    expect(page.get_by_text("no second key was")).to_be_visible()
+    assert ApiKey.objects.filter(name="nightly").count() == 1

@@ -12,11 +12,9 @@ from accounts.models import Membership, Organization, OutboxMessage, User
 from accounts.permissions import Role
 from accounts.tests import cast
 from console.tests.browser import second_factor
-from console.tests.browser.test_shell import WINDOWS, Open, expect_sound, open_page, site
+from console.tests.browser.windows import WINDOWS, Open, expect_sound
 
 pytestmark = pytest.mark.django_db(transaction=True)
-# Fixtures of the shell's tests.
-__all__ = ["open_page", "site"]
 
 LENA = "lena@partner.example"
 MEMBERS = "/o/acme/settings/members/"

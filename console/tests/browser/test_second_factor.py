@@ -1,35 +1,22 @@
 """Second factors in a real browser: an app's real codes, recovery codes and passkeys, under the strict policy."""
 
-import json
-import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from allauth.mfa.models import Authenticator as Factor
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from accounts.models import AuditEvent, Organization, User
 from accounts.permissions import Role
 from accounts.tests import cast
 from console.tests.browser import second_factor
 from console.tests.browser.second_factor import App, Authenticator
+from console.tests.browser.windows import expect_sound
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
 WINDOWS = [("light", 1280), ("dark", 390)]
 MAYA = "maya@acme.example"
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def site(live_server, settings) -> str:
-    settings.SITE_URL = live_server.url
-    settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
-    return str(live_server.url)
 
 
 @pytest.fixture
@@ -42,44 +29,6 @@ def acme(maya: User) -> Organization:
     acme = cast.organization("Acme")
     cast.member(acme, role=Role.ADMIN, user=maya)
     return acme
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Open]:
-    """Open pages in windows of a scheme and width; any word of the browser's console fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(*, scheme: str = "light", width: int = 1280, scripts: bool = True) -> Page:
-        context = browser.new_context(
-            base_url=site,
-            viewport={"width": width, "height": 844},
-            color_scheme="dark" if scheme == "dark" else "light",
-            java_script_enabled=scripts,
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    # A form that is refused is a word of the console too, and is what some tests ask for.
-    assert [text for text in complaints if "responded with a status of 4" not in text] == []
-
-
-def expect_sound(page: Page, name: str, scheme: str, width: int) -> None:
-    """No accessibility rule is broken, nothing is wider than the window. SCREENSHOTS names a folder for pictures."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(folder) / f"{name}-{scheme}-{width}.png", full_page=True)
-    found = Axe().run(page, options=RULES).response["violations"]
-    named = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
-    assert not named, f"{page.url}: {json.dumps(named, indent=1)}"
-    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow == 0, f"{page.url} is {overflow} pixels too wide"
 
 
 def expect_signed_in(page: Page) -> None:
@@ -215,7 +164,7 @@ def test_an_admin_requires_a_factor_and_a_billing_member_sets_one_up_and_goes_on
 @pytest.mark.parametrize(("scheme", "width"), WINDOWS)
 def test_every_page_of_second_factors_is_sound(maya, acme, open_page, scheme, width):
     def look(page: Page, name: str) -> None:
-        expect_sound(page, name, scheme, width)
+        expect_sound(page, f"{name}-{scheme}-{width}")
 
     Organization.objects.update(requires_second_factor=True)
     page = open_page(scheme=scheme, width=width)

@@ -1,28 +1,16 @@
 """The way in, the shell and its dialogs in a real browser: keyboard, dark mode, phone, no scripts, strict policy."""
 
-import json
 import re
-from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from accounts.models import Organization, OutboxMessage
 from accounts.permissions import Role
 from accounts.tests import cast
+from console.tests.browser.windows import WINDOWS, expect_sound
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]}
-WINDOWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
-
-
-@pytest.fixture
-def site(live_server, settings) -> str:
-    settings.SITE_URL = live_server.url
-    settings.CSRF_TRUSTED_ORIGINS = [live_server.url]
-    return str(live_server.url)
 
 
 @pytest.fixture
@@ -37,51 +25,12 @@ def acme() -> Organization:
     return acme
 
 
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def open_page(browser: Browser, site: str) -> Iterator[Open]:
-    """Open pages in windows of a scheme and width; any word of the browser's console fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(*, scheme: str = "light", width: int = 1280, scripts: bool = True) -> Page:
-        context = browser.new_context(
-            base_url=site,
-            viewport={"width": width, "height": 844},
-            color_scheme="dark" if scheme == "dark" else "light",
-            java_script_enabled=scripts,
-            reduced_motion="reduce",
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    # A refused page is a word of the console too, and is what some tests ask for.
-    assert [text for text in complaints if "responded with a status of 4" not in text] == []
-
-
 def sign_in(page: Page) -> None:
     page.goto("/accounts/login/")
     page.get_by_label("E-mail").fill("maya@acme.example")
     page.get_by_label("Password").fill(cast.PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Billing")
-
-
-def expect_sound(page: Page) -> None:
-    """No accessibility rule is broken and nothing is wider than the window."""
-    found = Axe().run(page, options=RULES).response["violations"]
-    named = [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found]
-    assert not named, f"{page.url}: {json.dumps(named, indent=1)}"
-    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow == 0, f"{page.url} is {overflow} pixels too wide"
 
 
 @pytest.mark.parametrize(("scheme", "width"), WINDOWS)
