@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, cast
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
@@ -381,6 +382,14 @@ class OrganizationAdmin(SearchedAdmin):
         )
 
 
+# What may have happened between the form and the use case, which looks again under the organization's lock.
+OVERTAKEN: Final[Mapping[type[Exception], str]] = {
+    memberships.AlreadyMember: "They have become a member meanwhile.",
+    memberships.LastAdmin: "They have become the organization's last Admin meanwhile.",
+    memberships.MembershipEnded: "They are no member any more.",
+}
+
+
 @admin.register(Membership)
 class MembershipAdmin(SearchedAdmin):
     form = MembershipForm
@@ -393,6 +402,24 @@ class MembershipAdmin(SearchedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> Any:
         return () if obj is None else ("organization", "user")
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Say it in words where somebody else was quicker than this form."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except tuple(OVERTAKEN) as error:
+            return self._overtaken(request, error)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """As above."""
+        try:
+            return super().delete_view(request, *args, **kwargs)
+        except tuple(OVERTAKEN) as error:
+            return self._overtaken(request, error)
+
+    def _overtaken(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        messages.error(request, f"{OVERTAKEN[type(error)]} Nothing was changed.")
+        return redirect("admin:accounts_membership_changelist")
 
     def has_delete_permission(self, request: HttpRequest, obj: Membership | None = None) -> bool:
         if obj is not None and memberships.is_last_admin(obj):

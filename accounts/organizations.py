@@ -65,7 +65,8 @@ def create_organization(
     if slug and Organization.objects.filter(slug=slug).exists():
         raise SlugTaken(slug)
     organization = Organization(name=name.strip(), slug=slug or free_slug(name=name), time_zone=time_zone)
-    organization.full_clean()
+    # Whether the slug is still free is the database's to say, when the row is written.
+    organization.full_clean(validate_unique=False)
     with transaction.atomic():
         _save_with_free_slug(organization, is_given=bool(slug))
         audit.record(

@@ -13,7 +13,7 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts import audit, service_keys
+from accounts import audit, memberships, service_keys
 from accounts.models import AuditEvent, Membership, Organization, OutboxMessage, ServiceKey, User
 from accounts.permissions import Role
 from accounts.staff_lists import KeysetAdmin
@@ -115,6 +115,27 @@ def test_the_last_admin_stays_and_the_form_says_why(admin_site):
     assert admin_site.post(reverse("admin:accounts_membership_delete", args=[member.pk])).status_code == 403
     member.refresh_from_db()
     assert member.role == Role.ADMIN
+
+
+@pytest.mark.parametrize("page", ["change", "delete"])
+def test_somebody_who_was_quicker_is_an_answer_and_no_error(admin_site, monkeypatch, page):
+    """The membership ends between staff's form and the use case, which looks again."""
+    acme = cast.organization()
+    cast.member(acme, role=Role.ADMIN)
+    member = cast.member(acme, role=Role.USER)
+    look_again = memberships._locked
+
+    def after_the_end(membership: Membership) -> Membership:
+        Membership.objects.filter(pk=membership.pk).delete()
+        return look_again(membership)
+
+    monkeypatch.setattr(memberships, "_locked", after_the_end)
+    sent = {"role": "billing"} if page == "change" else {"post": "yes"}
+    answer = admin_site.post(reverse(f"admin:accounts_membership_{page}", args=[member.pk]), sent, follow=True)
+    assert answer.status_code == 200
+    assert "They are no member any more. Nothing was changed." in answer.content.decode()
+    assert not events("membership.removed")
+    assert not events("membership.role_changed")
 
 
 def test_a_member_is_removed_through_the_use_case(admin_site):

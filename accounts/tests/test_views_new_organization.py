@@ -90,6 +90,22 @@ def test_a_person_is_admin_of_ten_organizations_at_most(maya, mayas_client, monk
     assert Membership.objects.filter(user=maya, role=Role.ADMIN).count() == 1
 
 
+@pytest.mark.django_db
+def test_a_name_that_was_taken_a_moment_ago_gets_another_address(monkeypatch):
+    find = organizations.free_slug
+
+    def too_late(*, name):
+        """Somebody else is done between looking and saving."""
+        slug = find(name=name)
+        if slug == "acme":
+            cast.organization("Acme")
+        return slug
+
+    monkeypatch.setattr(organizations, "free_slug", too_late)
+    made = organizations.create_own_organization(name="Acme", slug="", time_zone="UTC", creator=cast.person())
+    assert made.slug == "acme-2"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_with_the_same_name_at_once_get_addresses_of_their_own(monkeypatch):
     people = [cast.person(), cast.person()]

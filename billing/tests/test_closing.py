@@ -83,6 +83,31 @@ def test_a_payment_that_waits_keeps_it_open_and_the_page_says_what_to_do(buyer):
     assert not is_closed(buyer)
 
 
+def test_a_dispute_that_the_bank_has_not_decided_keeps_it_open(buyer):
+    buyer.save_card()
+    disputed = buyer.stripe.control.open_dispute(buyer.buy().payment_intent_id)
+    buyer.hear()
+    with pytest.raises(closing.NotPossible) as refusal:
+        close(buyer)
+    assert [obstacle.what for obstacle in refusal.value.obstacles] == ["A payment of $25.00 is disputed at the bank."]
+    buyer.stripe.control.change_dispute(disputed, status="lost")
+    buyer.hear()
+    assert close(buyer)
+
+
+def test_a_refund_that_has_not_arrived_keeps_it_open(buyer):
+    buyer.save_card()
+    buyer.stripe.control.hold_refunds()
+    refund = buyer.refund(buyer.buy(), 1_000)
+    assert refund.is_open
+    with pytest.raises(closing.NotPossible) as refusal:
+        close(buyer)
+    assert [obstacle.what for obstacle in refusal.value.obstacles] == ["A refund of $10.00 is on its way."]
+    buyer.stripe.control.succeed_refund(refund.stripe_refund_id)
+    buyer.hear()
+    assert close(buyer)
+
+
 def test_nobody_but_an_admin_closes_it_not_even_one_of_a_moment_ago(buyer):
     with pytest.raises(closing.NotPossible):
         close(buyer, buyer.billing)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.contrib.sessions.models import Session
@@ -35,9 +36,15 @@ def test_a_committed_row_is_gone_in_the_next_test(time):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_forked_child_opens_a_connection_of_its_own_though_a_browsers_loop_hid_the_inherited_one():
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        inherited = cursor.fetchone()[0]
+    # In a thread of its own: in the main one a browser's loop may be running, and one loop starts no other.
+    with ThreadPoolExecutor(1) as threads:
+        inherited, childs = threads.submit(fork_inside_a_loop).result()
+    assert childs != inherited
+
+
+def fork_inside_a_loop() -> tuple[int, int]:
+    """The server's number of the connection from before the loop, and of the one that a forked child uses."""
+    inherited = backend()
 
     async def fork() -> int:
         # As with a browser: inside the loop, this closes the loop's own connections only.
@@ -45,11 +52,18 @@ def test_a_forked_child_opens_a_connection_of_its_own_though_a_browsers_loop_hid
         told, tell = os.pipe()
         child = os.fork()
         if child == 0:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_backend_pid()")
-                os.write(tell, str(cursor.fetchone()[0]).encode())
+            os.write(tell, str(backend()).encode())
             os._exit(0)
         os.waitpid(child, 0)
         return int(os.read(told, 20))
 
-    assert asyncio.run(fork()) != inherited
+    try:
+        return inherited, asyncio.run(fork())
+    finally:
+        connections.close_all()
+
+
+def backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
