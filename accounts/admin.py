@@ -35,7 +35,7 @@ from accounts.models import (
     User,
 )
 from accounts.permissions import Role
-from accounts.staff_lists import KeysetAdmin
+from accounts.staff_lists import KeysetAdmin, PlainIdAdmin
 
 # Staff sign in where everyone does: one page to throttle, one to add a second factor to.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
@@ -518,7 +518,7 @@ class OutboxMessageAdmin(ReadOnly, KeysetAdmin):
 
 
 @admin.register(ServiceKey)
-class ServiceKeyAdmin(admin.ModelAdmin):
+class ServiceKeyAdmin(PlainIdAdmin):
     list_display = ("name", "prefix", "scope_names", "created_at", "last_used_at", "revoked_at")
     search_fields = ("name", "prefix")
     fields = ("name", "prefix", "scope_names", "created_at", "last_used_at", "revoked_at")

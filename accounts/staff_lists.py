@@ -92,7 +92,14 @@ class KeysetList(ChangeList):
         return at
 
 
-class KeysetAdmin(admin.ModelAdmin):
+class PlainIdAdmin(admin.ModelAdmin):
+    """Finds rows by their id as it is written here, and not in the digits of other scripts, which Python reads too."""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        return super().get_object(request, object_id, from_field) if object_id.isascii() else None
+
+
+class KeysetAdmin(PlainIdAdmin):
     """A long table of rows that belong to organizations. The search box takes a slug, or a row's number."""
 
     keys_in_organization: ClassVar[tuple[str, ...]] = ("id",)

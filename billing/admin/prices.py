@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.admin import ReadOnly, staff_of
+from accounts.staff_lists import PlainIdAdmin
 from billing.admin.forms import NewPricesForm
 from billing.admin.lists import HistoryAdmin
 from billing.credits import prices
@@ -46,7 +47,7 @@ class VersionsOfModelInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(PricedModel)
-class PricedModelAdmin(admin.ModelAdmin):
+class PricedModelAdmin(PlainIdAdmin):
     """Models that can be used. Without a version of prices in force, requests for a model are refused."""
 
     change_form_template = "admin/billing/pricedmodel/change_form.html"

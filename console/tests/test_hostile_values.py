@@ -5,6 +5,7 @@ and in what the views read, those of the gate in its bodies.
 """
 
 import ast
+import html
 import inspect
 import json
 import re
@@ -58,28 +59,31 @@ def ledger() -> Any:
         return cursor.fetchone()
 
 
-def names_read(route: Route) -> set[str]:
-    """The constant names that the view's module reads from ``request.GET`` and ``request.POST``."""
+def names_read(route: Route, place: str = "") -> set[str]:
+    """The constant names that the view's module reads from ``request.GET`` and ``request.POST``, or one ``place``."""
     source = inspect.getsource(inspect.getmodule(inspect.unwrap(route.view)) or pytest)
+    places = (f"request.{place}",) if place else ("request.GET", "request.POST")
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            place, name = ast.unparse(node.func.value), node.args[0]
-            if place.endswith(("request.GET", "request.POST")) and isinstance(name, ast.Constant):
+            read_from, name = ast.unparse(node.func.value), node.args[0]
+            if read_from.endswith(places) and isinstance(name, ast.Constant):
                 found.add(str(name.value))
     return found
 
 
-def form_of(world: World, where: str) -> dict[str, str]:
-    """The fields of the forms on a page with what they begin with."""
+def forms_of(world: World, where: str) -> dict[str, dict[str, str]]:
+    """By method, the fields of the forms on a page with what they begin with."""
     with case():
         page = send(world, "admin", "GET", where)
         text = "" if page.streaming or page.status_code != 200 else page.content.decode("utf-8", "replace")
-    found = {}
-    for tag in re.findall(r"<(?:input|select|textarea|button)\b[^>]*>", text):
-        name, value = re.search(r'\bname="([^"]+)"', tag), re.search(r'\bvalue="([^"]*)"', tag)
-        if name and name[1] != "csrfmiddlewaretoken":
-            found.setdefault(name[1], value[1] if value else "")
+    found: dict[str, dict[str, str]] = {"GET": {}, "POST": {}}
+    for attributes, inside in re.findall(r"<form\b([^>]*)>(.*?)</form>", text, flags=re.DOTALL):
+        method = "POST" if re.search(r'method="post"', attributes, flags=re.IGNORECASE) else "GET"
+        for tag in re.findall(r"<(?:input|select|textarea|button)\b[^>]*>", inside):
+            name, value = re.search(r'(?<![-\w])name="([^"]+)"', tag), re.search(r'(?<![-\w])value="([^"]*)"', tag)
+            if name and name[1] != "csrfmiddlewaretoken":
+                found[method].setdefault(name[1], html.unescape(value[1]) if value else "")
     return found
 
 
@@ -90,8 +94,10 @@ def test_no_value_of_a_page_makes_it_fail(world, values, name):
     route, row = ROUTES[name], PAGES[name]
     began, own = time.monotonic(), values_of(row, world.own)
     where, before = address(route, own), ledger()
-    form = form_of(world, where) | {key: str(value) for key, value in fields_of(row, world.own).items()}
-    names = {**form, **dict.fromkeys(names_read(route), "")}
+    forms = forms_of(world, where)
+    forms["POST"] |= {key: str(value) for key, value in fields_of(row, world.own).items()}
+    methods = sorted(row.methods & {"GET", "POST"})
+    names = {method: [*forms[method], *sorted(names_read(route, method) - set(forms[method]))] for method in methods}
     failed = []
 
     def ask(method: str, path: str, fields: dict[str, str], told: str) -> None:
@@ -109,8 +115,8 @@ def test_no_value_of_a_page_makes_it_fail(world, values, name):
     if values is SOME:
         # Each value in each parameter, but all parameters of the page at once; one at a time is for the flag.
         for shift in range(len(SOME)):
-            mixed = {key: SOME[(shift + place) % len(SOME)] for place, key in enumerate(names)}
-            for method in sorted(row.methods & {"GET", "POST"}):
+            for method in methods:
+                mixed = {key: SOME[(shift + place) % len(SOME)] for place, key in enumerate(names[method])}
                 ask(method, where, mixed, str(mixed)[:200])
         names = {}
     for value in values:
@@ -121,9 +127,9 @@ def test_no_value_of_a_page_makes_it_fail(world, values, name):
                 {},
                 f"{parameter} {value[:40]!r}",
             )
-        for parameter in names:
-            for method in sorted(row.methods & {"GET", "POST"}):
-                ask(method, where, {**form, parameter: value}, f"{parameter} {value[:40]!r}")
+        for method, parameters_of_it in names.items():
+            for parameter in parameters_of_it:
+                ask(method, where, {**forms[method], parameter: value}, f"{parameter} {value[:40]!r}")
     COUNTS["seconds of hostile values"] += round(time.monotonic() - began)
     assert failed == []
 
