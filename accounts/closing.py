@@ -15,11 +15,10 @@ from typing import Any, Final
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 
 from accounts import audit, notices
 from accounts.models import ApiKey, Invitation, Membership, Organization, User
-from accounts.outbox import send_mail_later
+from accounts.outbox import rendered, send_mail_later
 from accounts.permissions import Permission
 
 
@@ -113,8 +112,8 @@ def _end(organization: Organization, *, actor: User, at: datetime, request: Http
         after={"keys_revoked": keys, "invitations_withdrawn": invitations},
         request=request,
     )
-    text = render_to_string(
-        "emails/organization_closed.txt",
+    subject, body = rendered(
+        "organization_closed",
         {
             "organization": organization.name,
             "actor": actor.get_full_name(),
@@ -122,7 +121,6 @@ def _end(organization: Organization, *, actor: User, at: datetime, request: Http
             "platform": settings.PLATFORM_NAME,
         },
     )
-    subject, _, body = text.partition("\n")
     for address in notices.billing_recipients(organization=organization):
         key = f"organization-closed-{organization.pk}-{address}"[:200]
-        send_mail_later(to=[address], subject=subject, body=body.lstrip("\n"), key=key)
+        send_mail_later(to=[address], subject=subject, body=body, key=key)

@@ -17,12 +17,11 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts import audit, memberships, notices
 from accounts.models import Invitation, InvitationMail, Membership, Organization, User
-from accounts.outbox import send_mail_later
+from accounts.outbox import rendered, send_mail_later
 from accounts.permissions import Role
 
 LIFETIME: Final = timedelta(days=7)
@@ -273,8 +272,8 @@ def _mail(invitation: Invitation, *, token: str, sender: User, at: datetime) -> 
         "platform_name": settings.PLATFORM_NAME,
         "site_url": settings.SITE_URL,
     }
-    subject, _, body = render_to_string("emails/invitation.txt", context).partition("\n")
-    send_mail_later(to=[invitation.email], subject=subject, body=body.lstrip("\n"), key=f"invitation:{mail.pk}")
+    subject, body = rendered("invitation", context)
+    send_mail_later(to=[invitation.email], subject=subject, body=body, key=f"invitation:{mail.pk}")
 
 
 def _tell_of_new_member(membership: Membership, *, invitation: Invitation) -> None:
@@ -287,12 +286,12 @@ def _tell_of_new_member(membership: Membership, *, invitation: Invitation) -> No
         "url": settings.SITE_URL + reverse("members", args=[membership.organization.slug]),
         "platform_name": settings.PLATFORM_NAME,
     }
-    subject, _, body = render_to_string("emails/member_joined.txt", context).partition("\n")
+    subject, body = rendered("member_joined", context)
     notices.tell_people(
         organization=membership.organization,
         actor=membership.user,
         kind="role",
         subject=subject,
-        body=body.lstrip("\n"),
+        body=body,
         key=f"joined:{invitation.pk}",
     )

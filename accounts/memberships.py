@@ -12,15 +12,13 @@ from typing import Final
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts import audit, notices
 from accounts.models import AuditEvent, Membership, Organization, User
-from accounts.outbox import send_mail_later
+from accounts.outbox import rendered, send_mail_later
 from accounts.permissions import Role
 
-SUBJECT_LENGTH: Final = 200
 # Who else must know that somebody joined, left or has another role: called with the organization, in the transaction.
 followers: Final[list[Callable[[Organization], None]]] = []
 
@@ -162,14 +160,14 @@ def _tell_person(
     """One mail to the member, unless it was their own doing."""
     if actor is not None and actor.pk == membership.user_id:
         return
-    subject, body = _texts(template, context)
+    subject, body = rendered(template, context)
     send_mail_later(to=[membership.user.email], subject=subject, body=body, key=f"{template}:{event.pk}")
 
 
 def _tell_others(
     membership: Membership, *, template: str, context: dict[str, object], actor: User | None, event: AuditEvent
 ) -> None:
-    subject, body = _texts(template, context)
+    subject, body = rendered(template, context)
     notices.tell_people(
         organization=membership.organization,
         actor=actor,
@@ -203,9 +201,3 @@ def _name_of(actor: User | None, *, organization: Organization) -> str:
 
 def _url(name: str, organization: Organization) -> str:
     return settings.SITE_URL + reverse(name, args=[organization.slug])
-
-
-def _texts(template: str, context: dict[str, object]) -> tuple[str, str]:
-    """Subject and text; the subject is the template's first line."""
-    subject, _, body = render_to_string(f"emails/{template}.txt", context).partition("\n")
-    return subject[:SUBJECT_LENGTH], body.lstrip("\n")

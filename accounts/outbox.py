@@ -9,16 +9,18 @@ the last try a row is `given up`: logged as an error and listed in the admin, wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parseaddr
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import transaction
 from django.db.models import F, QuerySet
+from django.template.loader import render_to_string
 
 from accounts.models import OutboxMessage
 
@@ -29,6 +31,7 @@ LEASE = timedelta(minutes=10)
 BACKOFF_FIRST = timedelta(seconds=30)
 BACKOFF_MAX = timedelta(hours=6)
 ERROR_LENGTH = 500
+SUBJECT_LENGTH = 200
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,15 @@ def send_mail_later(*, to: Sequence[str], subject: str, body: str, key: str, htm
         ],
         ignore_conflicts=True,
     )
+
+
+def rendered(template: str, context: Mapping[str, Any]) -> tuple[str, str]:
+    """Subject and text of templates/emails/<template>.txt: the first line, maybe after "Subject:", and the rest.
+
+    A subject that long names have made longer than a mail's may be is cut.
+    """
+    subject, _, body = render_to_string(f"emails/{template}.txt", dict(context)).lstrip().partition("\n")
+    return subject.removeprefix("Subject: ")[:SUBJECT_LENGTH], body.lstrip("\n")
 
 
 def deliver(*, at: datetime, limit: int = BATCH_SIZE) -> Delivery:

@@ -16,11 +16,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 
 from accounts import audit, notices, sessions
 from accounts.models import AuditEvent, Membership, Organization, User
-from accounts.outbox import send_mail_later
+from accounts.outbox import rendered, send_mail_later
 from accounts.permissions import Role
 
 # Whose role an organization can ask a second factor of: those who can spend its money or change who can.
@@ -220,8 +219,8 @@ def _record(
 def _write_to(user: User, *, event: AuditEvent, template: str, **context: Any) -> None:
     """One mail to the person; its first line is the subject."""
     full = {"platform_name": settings.PLATFORM_NAME, "site_url": settings.SITE_URL, **context}
-    subject, _, body = render_to_string(f"emails/{template}.txt", full).partition("\n")
-    send_mail_later(to=[user.email], subject=subject, body=body.lstrip("\n"), key=f"{template}:{event.pk}")
+    subject, body = rendered(template, full)
+    send_mail_later(to=[user.email], subject=subject, body=body, key=f"{template}:{event.pk}")
 
 
 def _tell_organizations(user: User, *, event: AuditEvent, actor: User, done: str) -> None:

@@ -17,12 +17,11 @@ from django.conf import settings
 from django.core import signing
 from django.db import transaction
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
 from accounts import audit, throttles
 from accounts.models import Organization, Role, User
-from accounts.outbox import send_mail_later
+from accounts.outbox import rendered, send_mail_later
 from accounts.queries import members_of
 from billing.errors import Refused
 from billing.models import BillingContact, StripeCustomer
@@ -242,8 +241,8 @@ def _record(contact: BillingContact, action: str, *, actor: User | None, request
 
 
 def _ask(contact: BillingContact, token: str, *, actor: User) -> None:
-    text = render_to_string(
-        "emails/billing_contact_confirm.txt",
+    subject, body = rendered(
+        "billing_contact_confirm",
         {
             "name": contact.name,
             "organization": contact.organization.name,
@@ -253,10 +252,9 @@ def _ask(contact: BillingContact, token: str, *, actor: User) -> None:
             "platform": settings.PLATFORM_NAME,
         },
     )
-    subject, _, body = text.lstrip().partition("\n\n")
     send_mail_later(
         to=[contact.email],
-        subject=subject.removeprefix("Subject: "),
+        subject=subject,
         body=body,
         key=f"billing-contact-{contact.pk}-{digest(token)[:16]}",
     )
@@ -264,8 +262,8 @@ def _ask(contact: BillingContact, token: str, *, actor: User) -> None:
 
 def _tell_left(contact: BillingContact) -> None:
     for recipient in recipients(organization=contact.organization):
-        text = render_to_string(
-            "emails/billing_contact_left.txt",
+        subject, body = rendered(
+            "billing_contact_left",
             {
                 "email": contact.email,
                 "organization": contact.organization.name,
@@ -273,10 +271,9 @@ def _tell_left(contact: BillingContact) -> None:
                 "platform": settings.PLATFORM_NAME,
             },
         )
-        subject, _, body = text.lstrip().partition("\n\n")
         send_mail_later(
             to=[recipient.email],
-            subject=subject.removeprefix("Subject: "),
+            subject=subject,
             body=body,
             key=f"billing-contact-left-{contact.pk}-{recipient.key}",
         )

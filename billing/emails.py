@@ -10,13 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db.models import OuterRef, QuerySet
-from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
 from accounts import notices
 from accounts.models import Membership, Organization, User
 from accounts.moments import day_text, moment_text
-from accounts.outbox import send_mail_later
+from accounts.outbox import rendered, send_mail_later
 from billing import contacts
 from billing.credits import queries
 from billing.models import (
@@ -223,8 +222,8 @@ def problem_reported(*, report: ProblemReport) -> None:
     if not settings.STAFF_EMAIL:
         return
     purchase = report.purchase
-    body = render_to_string(
-        "emails/problem_reported.txt",
+    subject, body = rendered(
+        "problem_reported",
         {
             "report": report,
             "organization": report.organization,
@@ -233,11 +232,10 @@ def problem_reported(*, report: ProblemReport) -> None:
             "platform": settings.PLATFORM_NAME,
         },
     )
-    subject, _, text = body.lstrip().partition("\n\n")
     send_mail_later(
         to=[settings.STAFF_EMAIL],
-        subject=subject.removeprefix("Subject: "),
-        body=text,
+        subject=subject,
+        body=body,
         key=f"problem-reported-{report.pk}",
     )
 
@@ -245,8 +243,8 @@ def problem_reported(*, report: ProblemReport) -> None:
 def problem_answered(*, report: ProblemReport) -> None:
     """To whoever reported a problem: the answer of staff."""
     organization = report.organization
-    text = render_to_string(
-        "emails/problem_answered.txt",
+    subject, body = rendered(
+        "problem_answered",
         {
             "report": report,
             "amount": dollars_text(report.purchase.amount_cents),
@@ -255,10 +253,9 @@ def problem_answered(*, report: ProblemReport) -> None:
             "platform": settings.PLATFORM_NAME,
         },
     )
-    subject, _, body = text.lstrip().partition("\n\n")
     send_mail_later(
         to=[report.actor.email],
-        subject=subject.removeprefix("Subject: "),
+        subject=subject,
         body=body,
         key=f"problem-answered-{report.pk}-{report.state}",
     )
@@ -384,8 +381,8 @@ def _spending(organization: Organization, *, at: datetime, available_nano: int) 
 def _send_to_all(template: str, organization: Organization, context: Mapping[str, Any], *, key: str) -> None:
     recipients = contacts.recipients(organization=organization)
     for recipient in recipients:
-        text = render_to_string(
-            f"emails/{template}.txt",
+        subject, body = rendered(
+            template,
             {
                 **context,
                 **{f"{name}_url": _url(path, slug=organization.slug) for name, path in _PATHS.items()},
@@ -395,12 +392,11 @@ def _send_to_all(template: str, organization: Organization, context: Mapping[str
                 "others": ", ".join(other.email for other in recipients if other != recipient),
             },
         )
-        subject, _, body = text.lstrip().partition("\n\n")
         if recipient.contact_id is not None:
             body = _for_contact(body, recipient, organization)
         send_mail_later(
             to=[recipient.email],
-            subject=subject.removeprefix("Subject: "),
+            subject=subject,
             body=body,
             key=f"{key}-{recipient.key}",
         )

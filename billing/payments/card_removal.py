@@ -5,7 +5,6 @@ from datetime import datetime
 from django.db import transaction
 from django.http import HttpRequest
 
-from accounts import audit
 from accounts.models import Organization, User
 from accounts.permissions import Permission
 from billing import emails
@@ -39,15 +38,7 @@ def remove(
                 code="open_payment",
             )
         was_on = auto_reload.switch_off(organization=organization, actor=actor, at=at, request=request)
-        PaymentMethod.objects.filter(pk=card.pk).update(is_default=False, removed_at=at)
-        audit.record(
-            organization=organization,
-            actor=actor,
-            action="card.removed",
-            target=f"payment_method:{card.pk}",
-            after={"was_reload_on": was_on},
-            request=request,
-        )
+        payment_methods.let_go(card=card, was_reload_on=was_on, actor=actor, at=at, request=request)
         emails.card_removed(card=card, actor=actor, was_reload_on=was_on)
     payment_methods.tidy(organization=organization)
     return card

@@ -17,7 +17,7 @@ from accounts import audit
 from accounts.closing import Obstacle, Part
 from accounts.models import Organization, User
 from billing.credits import ledger, queries
-from billing.models import AutoReload, CreditAccount, Dispute, PaymentMethod, Purchase, Refund, StripeCustomer
+from billing.models import AutoReload, CreditAccount, Dispute, Purchase, Refund, StripeCustomer
 from billing.money import dollars_text
 from billing.payments import auto_reload, payment_methods
 
@@ -87,15 +87,7 @@ def close(organization: Organization, actor: User, at: datetime, request: HttpRe
     was_on = auto_reload.switch_off(organization=organization, actor=actor, at=at, request=request)
     card = payment_methods.default_card(organization=organization)
     if card is not None:
-        PaymentMethod.objects.filter(pk=card.pk).update(is_default=False, removed_at=at)
-        audit.record(
-            organization=organization,
-            actor=actor,
-            action="card.removed",
-            target=f"payment_method:{card.pk}",
-            after={"was_reload_on": was_on},
-            request=request,
-        )
+        payment_methods.let_go(card=card, was_reload_on=was_on, actor=actor, at=at, request=request)
     before = CreditAccount.objects.values_list("state", flat=True).get(organization=organization)
     if before != CreditAccount.State.CLOSED:
         ledger.set_state(organization_id=organization.pk, state=CreditAccount.State.CLOSED)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.http import HttpRequest
 
 from accounts import audit
 from accounts.models import Membership, Organization, User
@@ -176,6 +177,21 @@ def finish(*, setup_id: int, at: datetime) -> PaymentMethod:
     saved = _make_default(setup, card, at=at)
     tidy(organization=setup.organization)
     return PaymentMethod.objects.get(pk=saved.pk)
+
+
+def let_go(
+    *, card: PaymentMethod, was_reload_on: bool, actor: User, at: datetime, request: HttpRequest | None = None
+) -> None:
+    """Charge the card no more, in the caller's transaction; ``tidy`` tells Stripe after it."""
+    PaymentMethod.objects.filter(pk=card.pk).update(is_default=False, removed_at=at)
+    audit.record(
+        organization=card.organization,
+        actor=actor,
+        action="card.removed",
+        target=f"payment_method:{card.pk}",
+        after={"was_reload_on": was_reload_on},
+        request=request,
+    )
 
 
 def tidy(*, organization: Organization) -> bool:
