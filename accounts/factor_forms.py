@@ -102,7 +102,7 @@ class CredentialField(forms.JSONField):
             raise self._invalid()
         try:
             parsed = super().to_python(value)
-        except RecursionError as error:
+        except (RecursionError, ValueError) as error:  # Too deep, or a number of too many digits.
             raise self._invalid() from error
         if parsed is not None and not isinstance(parsed, dict):
             raise self._invalid()

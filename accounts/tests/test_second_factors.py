@@ -122,6 +122,7 @@ MALFORMED = [
         "\x00",
         "[" * 20_000,
         "[" * 60_000,
+        "9" * 5_000,
         '{"id":"x","response":{"userHandle":"AAAA"}}',
     ),
     '{"id":"AAAA","rawId":"AAAA","type":"public-key","response":{"userHandle":"AAAA","clientDataJSON":"AAAA",'

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from django.db import connections
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
 from console import policy_reports
 from console.local.browser import MISSING, find_browser, launch_flags
@@ -26,6 +27,22 @@ def pytest_collection_modifyitems(config, items):
         raise pytest.UsageError(f"REQUIRE_BROWSER is set and {MISSING}")
     for item in ours:
         item.add_marker(pytest.mark.skip(reason=MISSING))
+
+
+@pytest.fixture(scope="session")
+def _no_hidden_connection() -> None:
+    """Close what is open before the browser's loop begins, for nobody could close it any more.
+
+    Django keeps the connections of code inside a loop apart from those outside, and from now on this thread is inside:
+    one from before would stay, and a database that somebody uses can't be copied.
+    """
+    connections.close_all()
+
+
+@pytest.fixture(scope="session")
+def playwright(_no_hidden_connection: None, playwright: Playwright) -> Playwright:
+    """Playwright, begun with nothing open."""
+    return playwright
 
 
 @pytest.fixture(scope="session")
