@@ -271,7 +271,7 @@ admin.site.unregister(StaffGroup)
 
 
 @admin.register(StaffGroup)
-class StaffGroupAdmin(GroupAdmin):
+class StaffGroupAdmin(PlainIdAdmin, GroupAdmin):
     """Groups of rights for staff; only a superuser changes them, and each change is kept."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -93,10 +93,14 @@ class KeysetList(ChangeList):
 
 
 class PlainIdAdmin(admin.ModelAdmin):
-    """Finds rows by their id as it is written here, and not in the digits of other scripts, which Python reads too."""
+    """Finds rows by their id as it is written here, and not in the digits of other scripts, which Python reads too.
+
+    An address that names no field to find them by (``?_to_field=``) finds them by id: Django takes the empty name for
+    the name of a field and fails.
+    """
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        return super().get_object(request, object_id, from_field) if object_id.isascii() else None
+        return super().get_object(request, object_id, from_field or None) if object_id.isascii() else None
 
 
 class KeysetAdmin(PlainIdAdmin):

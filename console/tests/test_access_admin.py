@@ -21,7 +21,7 @@ from console.tests.access_cases import (
     written_tables,
 )
 from console.tests.access_expectations import ANY, STAFF_COMMON, STAFF_MODELS, STAFF_PAGES
-from console.tests.access_world import MISSING_NUMBER, PRINCIPALS, STAFF, World, case
+from console.tests.access_world import MISSING_NUMBER, PRINCIPALS, World, case
 
 USUAL = ("changelist", "add", "history", "delete", "change")
 ROUTES = {route.name or route.pattern: route for route in admin_routes()}
@@ -71,7 +71,7 @@ def test_who_gets_in_by_which_method(world, key):
     route = ROUTES[key]
     own, wrong = where(world, route), []
     for principal in PRINCIPALS:
-        for method in methods_for(route.name, principal):
+        for method in METHODS:
             with case(), written_tables() as written:
                 result = outcome(send(world, principal, method, own))
             wanted = expected_in_admin(route.name, principal, method)
@@ -84,14 +84,6 @@ def test_who_gets_in_by_which_method(world, key):
             if method in READING and written - allowed_writes(result):
                 wrong.append(f"{method} as {principal} wrote {sorted(written)}")
     assert wrong == []
-
-
-def methods_for(name: str, principal: str) -> tuple[str, ...]:
-    """All of them where the page is our own. Django's usual pages answer what is no POST alike, and so does the door of
-    the administration to everybody who is no staff."""
-    if principal not in STAFF:
-        return ("GET", "POST") if principal in ("anonymous", "admin") else ("GET",)
-    return METHODS if name in STAFF_PAGES else ("GET", "POST", "DELETE")
 
 
 def is_free(name: str, results: set[str]) -> bool:

@@ -10,24 +10,40 @@ import inspect
 import json
 import re
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.test import Client
 from pydantic import BaseModel
 
 from accounts.access import Route
 from billing.api.bodies import AuthorizeBody, CaptureBody, ChargeBody, EventBody, VoidBody
-from console.tests.access_cases import COUNTS, address, fields_of, page_routes, parameters, send, values_of
-from console.tests.access_expectations import PAGES
-from console.tests.access_world import World, case
+from console.tests.access_cases import (
+    COUNTS,
+    address,
+    admin_routes,
+    fields_of,
+    page_routes,
+    parameters,
+    send,
+    values_of,
+)
+from console.tests.access_expectations import PAGES, STAFF_PAGES, Row
+from console.tests.access_world import MISSING_NUMBER, World, case
 from console.tests.hostile_values import ALL, JSON, SOME
 
 ROUTES = {route.name: route for route in page_routes() if route.name in PAGES}
+STAFF_ROUTES = {route.name: route for route in admin_routes() if route.name}
 # The pages that every run tries; all of them by the flag.
 OFTEN = ("members", "member", "member_remove", "billing:statement", "billing:statement_csv", "account_profile")
+OFTEN_BY_STAFF = (
+    *("admin:accounts_organization_change", "admin:accounts_user_changelist", "admin:auth_group_change"),
+    *("admin:billing_billingaccount_debit", "admin:billing_billingaccount_reverse", "admin:billing_purchase_attention"),
+)
 HEADERS = ("Authorization", "Idempotency-Key", "X-Forwarded-For", "X-Forwarded-Host", "Cookie", "Accept-Language",
            "Referer", "HX-Request", "HX-Current-URL", "User-Agent", "X-Request-Id", "If-None-Match", "Range")  # fmt: skip  # noqa: E501
 LEDGER = ("billing_ledgerentry", "billing_creditlot", "billing_charge", "billing_hold", "billing_creditaccount")
@@ -72,10 +88,10 @@ def names_read(route: Route, place: str = "") -> set[str]:
     return found
 
 
-def forms_of(world: World, where: str) -> dict[str, dict[str, str]]:
+def forms_of(world: World, principal: str, where: str) -> dict[str, dict[str, str]]:
     """By method, the fields of the forms on a page with what they begin with."""
     with case():
-        page = send(world, "admin", "GET", where)
+        page = send(world, principal, "GET", where)
         text = "" if page.streaming or page.status_code != 200 else page.content.decode("utf-8", "replace")
     found: dict[str, dict[str, str]] = {"GET": {}, "POST": {}}
     for attributes, inside in re.findall(r"<form\b([^>]*)>(.*?)</form>", text, flags=re.DOTALL):
@@ -87,51 +103,92 @@ def forms_of(world: World, where: str) -> dict[str, dict[str, str]]:
     return found
 
 
+class Trial:
+    """A route with its forms, somebody who sends hostile values to it, and what went wrong."""
+
+    def __init__(self, world: World, principal: str, route: Route, own: Mapping[str, Any]) -> None:
+        self.world, self.principal, self.route, self.own = world, principal, route, own
+        self.where, self.before = address(route, own), ledger()
+        self.forms = forms_of(world, principal, self.where)
+        self.failed: list[str] = []
+
+    def names_of(self, method: str) -> list[str]:
+        """The parameters that a method of the page takes: those of its forms, and those that its view reads."""
+        return [*self.forms[method], *sorted(names_read(self.route, method) - set(self.forms[method]))]
+
+    def mix(self, method: str) -> None:
+        """Send each of the few values in each parameter, but in all parameters of the page at once."""
+        for shift in range(len(SOME)):
+            mixed = {name: SOME[(shift + place) % len(SOME)] for place, name in enumerate(self.names_of(method))}
+            self.ask(method, self.where, mixed, str(mixed)[:200])
+
+    def put_alone(self, method: str, value: str) -> None:
+        """Send the form filled in right but for the value, in each parameter in turn."""
+        for name in self.names_of(method):
+            self.ask(method, self.where, {**self.forms[method], name: value}, f"{name} {value[:40]!r}")
+
+    def put_into_address(self, value: str) -> None:
+        for name in parameters(self.route):
+            where = address(self.route, {**self.own, name: quote(value[:500], safe="")})
+            self.ask("GET", where, {}, f"{name} {value[:40]!r}")
+
+    def ask(self, method: str, path: str, fields: Mapping[str, str], told: str) -> None:
+        COUNTS["hostile requests"] += 1
+        with case():
+            try:
+                status = send(self.world, self.principal, method, path, fields).status_code
+            except Exception as error:
+                status = f"{type(error).__name__}: {error}"
+            if not isinstance(status, int) or status >= 500:
+                self.failed.append(f"{method} {told}: {status}")
+            elif status >= 400 and ledger() != self.before:
+                self.failed.append(f"{method} {told}: refused with {status}, and the ledger has changed")
+
+
+def try_all(trial: Trial, values: tuple[str, ...], methods: Iterable[str]) -> list[str]:
+    """What went wrong when everything was sent by these methods: one value at a time only where all are asked for."""
+    began = time.monotonic()
+    for method in methods:
+        if values is SOME:
+            trial.mix(method)
+            continue
+        for value in values:
+            trial.put_alone(method, value)
+    for value in values:
+        trial.put_into_address(value)
+    COUNTS["seconds of hostile values"] += round(time.monotonic() - began)
+    return trial.failed
+
+
 @pytest.mark.parametrize("name", sorted(ROUTES))
 def test_no_value_of_a_page_makes_it_fail(world, values, name):
     if values is SOME and name not in OFTEN:
         pytest.skip("all pages are tried by --hostile-values all")
-    route, row = ROUTES[name], PAGES[name]
-    began, own = time.monotonic(), values_of(row, world.own)
-    where, before = address(route, own), ledger()
-    forms = forms_of(world, where)
-    forms["POST"] |= {key: str(value) for key, value in fields_of(row, world.own).items()}
-    methods = sorted(row.methods & {"GET", "POST"})
-    names = {method: [*forms[method], *sorted(names_read(route, method) - set(forms[method]))] for method in methods}
-    failed = []
+    row = PAGES[name]
+    trial = Trial(world, "admin", ROUTES[name], values_of(row, world.own))
+    trial.forms["POST"] |= {key: str(value) for key, value in fields_of(row, world.own).items()}
+    assert try_all(trial, values, sorted(row.methods & {"GET", "POST"})) == []
 
-    def ask(method: str, path: str, fields: dict[str, str], told: str) -> None:
-        COUNTS["hostile requests"] += 1
-        with case():
-            try:
-                status = send(world, "admin", method, path, fields).status_code
-            except Exception as error:
-                status = f"{type(error).__name__}: {error}"
-            if not isinstance(status, int) or status >= 500:
-                failed.append(f"{method} {told}: {status}")
-            elif status >= 400 and ledger() != before:
-                failed.append(f"{method} {told}: refused with {status}, and the ledger has changed")
 
-    if values is SOME:
-        # Each value in each parameter, but all parameters of the page at once; one at a time is for the flag.
-        for shift in range(len(SOME)):
-            for method in methods:
-                mixed = {key: SOME[(shift + place) % len(SOME)] for place, key in enumerate(names[method])}
-                ask(method, where, mixed, str(mixed)[:200])
-        names = {}
-    for value in values:
-        for parameter in parameters(route):
-            ask(
-                "GET",
-                address(route, {**own, parameter: quote(value[:500], safe="")}),
-                {},
-                f"{parameter} {value[:40]!r}",
-            )
-        for method, parameters_of_it in names.items():
-            for parameter in parameters_of_it:
-                ask(method, where, {**forms[method], parameter: value}, f"{parameter} {value[:40]!r}")
-    COUNTS["seconds of hostile values"] += round(time.monotonic() - began)
-    assert failed == []
+@pytest.mark.parametrize("name", sorted(STAFF_ROUTES))
+def test_no_value_of_a_page_of_staff_makes_it_fail(world, values, name):
+    if values is SOME and name not in OFTEN_BY_STAFF:
+        pytest.skip("all pages are tried by --hostile-values all")
+    route = STAFF_ROUTES[name]
+    trial = Trial(world, "superuser", route, staff_values(world, route, STAFF_PAGES.get(name)))
+    assert try_all(trial, values, ("GET", "POST")) == []
+
+
+def staff_values(world: World, route: Route, row: Row | None) -> dict[str, Any]:
+    """The parameters of the address of a page of staff: a row that there is, or a number where the world has none."""
+    if row is not None:
+        return values_of(row, world.own)
+    asked = parameters(route)
+    if "object_id" not in asked:
+        return {**dict.fromkeys(asked, "1"), "app_label": "billing", "url": "nowhere/"}
+    app, model = route.pattern.split("/")[1:3]
+    first = apps.get_model(app, model)._default_manager.order_by("pk").first()
+    return {"object_id": MISSING_NUMBER if first is None else first.pk}
 
 
 def test_no_header_makes_a_page_fail(world, values):
