@@ -5,12 +5,14 @@ and in what the views read, those of the gate in its bodies.
 """
 
 import ast
+import functools
 import html
 import inspect
 import json
 import re
 import time
 from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -75,17 +77,21 @@ def ledger() -> Any:
         return cursor.fetchone()
 
 
-def names_read(route: Route, place: str = "") -> set[str]:
+def names_read(route: Route, place: str = "") -> frozenset[str]:
     """The constant names that the view's module reads from ``request.GET`` and ``request.POST``, or one ``place``."""
-    source = inspect.getsource(inspect.getmodule(inspect.unwrap(route.view)) or pytest)
-    places = (f"request.{place}",) if place else ("request.GET", "request.POST")
+    module = inspect.getmodule(inspect.unwrap(route.view)) or pytest
+    return names_of_module(module, (f"request.{place}",) if place else ("request.GET", "request.POST"))
+
+
+@functools.cache
+def names_of_module(module: ModuleType, places: tuple[str, ...]) -> frozenset[str]:
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
             read_from, name = ast.unparse(node.func.value), node.args[0]
             if read_from.endswith(places) and isinstance(name, ast.Constant):
                 found.add(str(name.value))
-    return found
+    return frozenset(found)
 
 
 def forms_of(world: World, principal: str, where: str) -> dict[str, dict[str, str]]:
