@@ -4,6 +4,7 @@ A page begins below the last row of the one before (keyset). Without an organiza
 with one in the order of an index that begins with the organization.
 """
 
+import re
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from accounts.models import Organization
 
 BEFORE = "before"
 _BETWEEN_VALUES = "~"
+_ROW_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class KeysetList(ChangeList):
@@ -92,6 +94,11 @@ class KeysetList(ChangeList):
         return at
 
 
+def row_number(text: str) -> int | None:
+    """A row's number, if the text is one: at most eighteen plain digits, which every id has room for."""
+    return int(text) if _ROW_NUMBER.fullmatch(text) else None
+
+
 class PlainIdAdmin(admin.ModelAdmin):
     """Finds rows by their id as it is written here, and not in the digits of other scripts, which Python reads too.
 
@@ -135,8 +142,8 @@ class KeysetAdmin(PlainIdAdmin):
         names = Q()
         for name in self.exact_search_fields:
             names |= Q((name, term))
-        if term.isascii() and term.isdigit():
-            names |= Q(pk=int(term))
+        if (number := row_number(term)) is not None:
+            names |= Q(pk=number)
         return (queryset.filter(names) if names else queryset.none()), False
 
     def prepare_page(self, rows: list[Any]) -> None:

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from accounts.staff_lists import row_number
 from billing.admin import corrections
 from billing.admin.lists import HistoryAdmin
 from billing.credits import prices
@@ -108,7 +109,7 @@ class HoldAdmin(HistoryAdmin):
     ) -> tuple[QuerySet[Hold], bool]:
         """Only open holds have an index, and no other is asked for in numbers."""
         found, may_repeat = super().get_search_results(request, queryset, search_term)
-        is_number = search_term.strip().isdigit()
+        is_number = row_number(search_term.strip()) is not None
         return (found if is_number else found.filter(state=Hold.State.OPEN)), may_repeat
 
     @admin.display(description="amount")

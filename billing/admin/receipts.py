@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.staff_lists import row_number
 from billing.admin.lists import HistoryAdmin
 from billing.models import CreditNote, Receipt
 from billing.models.receipts import Document
@@ -24,9 +25,9 @@ class DocumentAdmin(HistoryAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """By the number that is printed, which is not the row's."""
-        digits = search_term.strip().upper().removeprefix(f"{self.prefix}-")
-        if digits.isascii() and digits.isdigit():
-            return queryset.filter(number=int(digits)), False
+        number = row_number(search_term.strip().upper().removeprefix(f"{self.prefix}-"))
+        if number is not None:
+            return queryset.filter(number=number), False
         return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description="number")
