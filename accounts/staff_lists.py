@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.exceptions import ValidationError
 from django.db.models import DateTimeField, Q, QuerySet
 from django.db.models.expressions import Combinable
@@ -99,6 +100,13 @@ def row_number(text: str) -> int | None:
     return int(text) if _ROW_NUMBER.fullmatch(text) else None
 
 
+class PlainAutocomplete(AutocompleteSelect):
+    """Shows a form again whose choice is no number; Django's own looks for it among the rows, and fails."""
+
+    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, [each for each in value if row_number(str(each)) is not None], attr)
+
+
 class PlainIdAdmin(admin.ModelAdmin):
     """Finds rows by their id as it is written here, and not in the digits of other scripts, which Python reads too.
 
@@ -108,6 +116,11 @@ class PlainIdAdmin(admin.ModelAdmin):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return super().get_object(request, object_id, from_field or None) if object_id.isascii() else None
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", PlainAutocomplete(db_field, self.admin_site))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 class KeysetAdmin(PlainIdAdmin):

@@ -107,6 +107,16 @@ def test_a_role_is_changed_through_the_use_case(admin_site):
     assert event.before == {"user": member.user_id, "role": "user"}
 
 
+@pytest.mark.parametrize("choice", ["1.5", "1e3", "x", "9" * 5_000, "١", "-1", "0"])
+def test_a_choice_that_is_no_row_is_an_error_of_the_form(admin_site, choice):
+    page = admin_site.post(
+        reverse("admin:accounts_membership_add"), {"organization": choice, "user": choice, "role": Role.BILLING}
+    )
+    assert page.status_code == 200
+    assert page.content.decode().count("Select a valid choice") == 2
+    assert not Membership.objects.exists()
+
+
 def test_the_last_admin_stays_and_the_form_says_why(admin_site):
     member = cast.member(cast.organization(), role=Role.ADMIN)
     url = reverse("admin:accounts_membership_change", args=[member.pk])
