@@ -5,6 +5,7 @@ with one in the order of an index that begins with the organization.
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -103,7 +104,7 @@ def row_number(text: str) -> int | None:
 class PlainAutocomplete(AutocompleteSelect):
     """Shows a form again whose choice is no number; Django's own looks for it among the rows, and fails."""
 
-    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         return super().optgroups(name, [each for each in value if row_number(str(each)) is not None], attr)
 
 

@@ -281,6 +281,13 @@ def test_history_is_found_by_its_organization_or_its_whole_action(admin_site):
         assert shown == {event.pk for event in expected}, term
 
 
+def test_the_page_of_a_person_does_not_ask_once_for_each_right_there_is(admin_site, staff):
+    with CaptureQueriesContext(connection) as queries:
+        page = admin_site.get(reverse("admin:accounts_user_change", args=[staff.pk])).content.decode()
+    assert page.count("<option") > 100
+    assert len(queries) < 40
+
+
 def test_staff_change_their_password_where_everyone_does(admin_site):
     assert admin_site.get(reverse("admin:password_change"))["Location"] == reverse("account_change_password")
 
