@@ -41,7 +41,7 @@ FUNCTION_SCRIPT = r"""
 \set input random(3, 7436)
 \set output random(6, 90)
 SELECT * FROM credits_charge(:organization, 'charge', 'pgbench-' || :key::bigint, 'orion-medium', 'api', '',
-  jsonb_build_object('input', :input::bigint, 'output', :output::bigint), NULL);
+  NULL, NULL, :input, :output);
 """
 
 # Log files are kept for the next round and not removed at a checkpoint: making a new one stops whoever needs it for 50

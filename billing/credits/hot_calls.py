@@ -7,6 +7,7 @@ those that a cursor raises.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from struct import Struct
 from typing import Any
 
 import psycopg
@@ -44,7 +45,28 @@ _READERS: tuple[Callable[[bytes], object], ...] = (
     b"\x01".__eq__,
     bytes.decode,
 )
-_RESULT = tuple(enumerate(_READERS))
+# A row in binary form is the number of its columns, then of each its type, its length (negative for NULL) and its bytes
+# (`record_send` in PostgreSQL's rowtypes.c).
+_COUNT_BYTES = 4
+_TYPE_BYTES = 4
+_HEAD_BYTES = 8
+_length_at = Struct(">i").unpack_from
+
+
+def _columns(row: bytes) -> Row:
+    """The columns of a `credits_result` that came as one value: that spares the server an eighth of an empty call."""
+    values: list[object] = []
+    start = _COUNT_BYTES
+    for read in _READERS:
+        (length,) = _length_at(row, start + _TYPE_BYTES)
+        start += _HEAD_BYTES
+        if length < 0:
+            values.append(None)
+        else:
+            values.append(read(row[start : start + length]))
+            start += length
+    return tuple(values)
+
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 INVALID_SQL_STATEMENT_NAME = b"26000"
@@ -75,8 +97,9 @@ class HotCall:
                 return self._by_cursor(connection, parameters)
             written: Any = [_written(parameter) for parameter in parameters]
             result = self._result(connection, written)
-        value = result.get_value
-        return tuple([None if (text := value(0, column)) is None else read(text) for column, read in _RESULT])
+        row = result.get_value(0, 0)
+        assert row is not None
+        return _columns(row)
 
     def _result(self, connection: "psycopg.Connection[Any]", written: Any) -> pq.abc.PGresult:
         for _ in range(TRIES):
@@ -94,7 +117,7 @@ class HotCall:
         """
         reason = result.error_field(pq.DiagnosticField.SQLSTATE)
         if reason == INVALID_SQL_STATEMENT_NAME:
-            prepared = connection.pgconn.prepare(self._name, self._statement().encode())
+            prepared = connection.pgconn.prepare(self._name, f"select {self._call()}".encode())
             if prepared.status != pq.ExecStatus.COMMAND_OK:
                 raise _error(connection, prepared)
         elif reason not in OVERTAKEN:
@@ -103,14 +126,12 @@ class HotCall:
     def _by_cursor(self, connection: "psycopg.Connection[Any]", parameters: tuple[Parameter, ...]) -> Row:
         """The same inside a test case's transaction, where a failed attempt would spoil it."""
         with psycopg.RawCursor(connection) as cursor:
-            row = cursor.execute(self._statement(), parameters).fetchone()
+            row = cursor.execute(f"select * from {self._call()}", parameters).fetchone()
         assert row is not None
         return tuple(row)
 
-    def _statement(self) -> str:
-        # The inner row is made once and then taken apart, which is cheaper than a scan of the function.
-        arguments = ", ".join(f"${number}" for number in range(1, self._parameters + 1))
-        return f"select (r).* from (select {self._function}({arguments}) as r offset 0) called"
+    def _call(self) -> str:
+        return f"{self._function}({', '.join(f'${number}' for number in range(1, self._parameters + 1))})"
 
 
 def autocommit_database() -> Any:

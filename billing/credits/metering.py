@@ -34,7 +34,9 @@ _SURFACES = frozenset(Surface.values)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}\Z")
 _KEY_REF = re.compile(r"[\x20-\x7e]{0,64}\Z")
 _MODEL = re.compile(r"[\x21-\x7e]{1,64}\Z")
-_USUAL_CLASSES = frozenset(TokenClass.values)
+_KNOWN_CLASSES = frozenset(TokenClass.values)
+# The functions take the units of these as numbers, and multiply them without looking into JSON.
+_OWN_PARAMETER = frozenset({"input", "output", "cache_write", "cache_read"})
 _TOKEN_CLASS = re.compile(r"[-a-zA-Z0-9_]{1,32}\Z")
 
 
@@ -140,7 +142,7 @@ def check_quantities(quantities: Quantities) -> None:
     if REQUEST_CLASS in quantities:
         raise InvalidUsage(f"{REQUEST_CLASS} is the fee of a request and added by itself.", field="quantities")
     for token_class, units in quantities.items():
-        if token_class not in _USUAL_CLASSES and not _TOKEN_CLASS.match(token_class):
+        if token_class not in _KNOWN_CLASSES and not _TOKEN_CLASS.match(token_class):
             raise InvalidUsage("A token class has 1 to 32 letters, digits, - or _.", field="quantities")
         if type(units) is not int or not 0 <= units <= QUANTITY_MAX:
             raise InvalidUsage(f"{token_class} must be an integer from 0 to {QUANTITY_MAX}.", field="quantities")
@@ -152,7 +154,14 @@ def authorize(*, organization_id: int, key: str, usage: Usage, ttl_seconds: int 
     if not 1 <= ttl_seconds <= HOLD_SECONDS_MAX:
         raise InvalidUsage(f"A hold lasts from 1 to {HOLD_SECONDS_MAX} seconds.", field="ttl_seconds")
     row = _AUTHORIZE(
-        organization_id, key, usage.model, usage.surface, usage.key_ref, _json(usage.quantities), ttl_seconds
+        organization_id,
+        key,
+        usage.model,
+        usage.surface,
+        usage.key_ref,
+        _others(usage.quantities),
+        ttl_seconds,
+        *_usual_units(usage.quantities),
     )
     return _result(row)
 
@@ -161,7 +170,7 @@ def capture(*, organization_id: int, hold_id: int, key: str, quantities: Quantit
     """Charge what a held request really used, at the price of its start, and give back what is over."""
     check_key(key)
     check_quantities(quantities)
-    return _result(_CAPTURE(organization_id, hold_id, key, _json(quantities)))
+    return _result(_CAPTURE(organization_id, hold_id, key, _others(quantities), *_usual_units(quantities)))
 
 
 def void(*, organization_id: int, hold_id: int) -> Result:
@@ -183,16 +192,16 @@ def charge_many(events: Sequence[Event]) -> list[Result]:
     """Charge up to 1,000 events, of any organizations, in one round trip. Each has its own result, in their order."""
     if len(events) > EVENTS_PER_CALL_MAX:
         raise InvalidUsage(f"A call takes at most {EVENTS_PER_CALL_MAX} events.", field="events")
-    payload = "[" + ",".join([_event_json(event) for event in events]) + "]"
     database = autocommit_database()
     with database.wrap_database_errors, psycopg.Cursor(database.connection) as cursor:
-        rows = cursor.execute("select * from credits_charge_many(%s)", [payload], prepare=True).fetchall()
+        rows = cursor.execute(_CHARGE_MANY, _columns(events), prepare=True).fetchall()
     return [_result(row) for row in rows]
 
 
-_AUTHORIZE = HotCall("credits_authorize", parameters=7)
-_CHARGE = HotCall("credits_charge", parameters=8)
-_CAPTURE = HotCall("credits_capture", parameters=4)
+_CHARGE_MANY = "select * from credits_charge_many(%s, %s, %s, %s, %s, %s, %s, %s)"
+_AUTHORIZE = HotCall("credits_authorize", parameters=11)
+_CHARGE = HotCall("credits_charge", parameters=12)
+_CAPTURE = HotCall("credits_capture", parameters=8)
 _VOID = HotCall("credits_void", parameters=2)
 
 
@@ -205,28 +214,56 @@ def _charge(operation: str, organization_id: int, key: str, usage: Usage, occurr
         usage.model,
         usage.surface,
         usage.key_ref,
-        _json(usage.quantities),
+        _others(usage.quantities),
         occurred_at.isoformat() if occurred_at else None,
+        *_usual_units(usage.quantities),
     )
     return _result(row)
 
 
-def _json(quantities: Quantities) -> str:
-    """Units by class as JSON. The units are known to be integers; an encoder made anew for each call costs more."""
-    return "{" + ",".join([f"{encode_basestring_ascii(name)}:{units}" for name, units in quantities.items()]) + "}"
+def _usual_units(quantities: Quantities) -> tuple[int | None, int | None, int | None, int | None]:
+    """The units of the classes that have a parameter of their own; None where one isn't used."""
+    units = quantities.get
+    return units("input"), units("output"), units("cache_write"), units("cache_read")
 
 
-def _event_json(event: Event) -> str:
-    """An event as the function reads it. Its texts were looked at when it was made, and so were its units."""
-    usage = event.usage
-    key_ref = f',"key_ref":{encode_basestring_ascii(usage.key_ref)}' if usage.key_ref else ""
-    started_at = f',"started_at":"{event.occurred_at.isoformat()}"' if event.occurred_at else ""
-    return (
-        f'{{"organization_id":{event.organization_id:d},"operation":{encode_basestring_ascii(event.operation)}'
-        f',"key":{encode_basestring_ascii(event.key)},"model":{encode_basestring_ascii(usage.model)}'
-        f',"surface":{encode_basestring_ascii(usage.surface)}{key_ref}{started_at}'
-        f',"quantities":{_json(usage.quantities)}}}'
+def _others(quantities: Quantities) -> str | None:
+    """Units of all other classes as JSON; None where there are none.
+
+    The units are known to be integers; an encoder made anew for each call costs more.
+    """
+    if quantities.keys() <= _OWN_PARAMETER:
+        return None
+    others = [(name, units) for name, units in quantities.items() if name not in _OWN_PARAMETER]
+    return "{" + ",".join([f"{encode_basestring_ascii(name)}:{units}" for name, units in others]) + "}"
+
+
+def _columns(events: Sequence[Event]) -> tuple[str, ...]:
+    """The events as the function reads them: an array for each of their parts, as PostgreSQL writes arrays.
+
+    Their texts were looked at when they were made. In quotes they are what they would be in JSON: printable ASCII, with
+    a backslash before quotes and backslashes.
+    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+    """
+    quoted = encode_basestring_ascii
+    return tuple(
+        "{" + ",".join(column) + "}"
+        for column in (
+            [f"{event.organization_id:d}" for event in events],
+            [quoted(event.operation) for event in events],
+            [quoted(event.key) for event in events],
+            [quoted(event.usage.model) for event in events],
+            [quoted(event.usage.surface) for event in events],
+            [quoted(event.usage.key_ref) for event in events],
+            [_json_element(event.usage.quantities) for event in events],
+            [f'"{event.occurred_at.isoformat()}"' if event.occurred_at else "NULL" for event in events],
+        )
     )
+
+
+def _json_element(quantities: Quantities) -> str:
+    """All quantities as JSON in quotes. No class has a quote or a backslash in its name."""
+    return '"{' + ",".join([f'\\"{token_class}\\":{units}' for token_class, units in quantities.items()]) + '}"'
 
 
 def _result(row: tuple[Any, ...]) -> Result:

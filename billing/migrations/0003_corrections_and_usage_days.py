@@ -9,7 +9,7 @@ from billing.credits.sql import CHECKS, read
 DROP_CHECKS = """
 DROP FUNCTION public.creditaccount_is_sound(text, bigint, bigint, bigint, bigint),
   public.creditaccount_is_sound(text, bigint, bigint, bigint, bigint, bigint), public.creditlot_is_sound, public.hold_is_sound, public.charge_is_sound,
-  public.ledgerentry_is_sound, public.usageday_is_sound;
+  public.ledgerentry_is_sound, public.usageday_is_sound, public.usual_rate;
 """
 FILL_FACTORS = """
 ALTER TABLE billing_creditaccount SET (fillfactor = 50);

@@ -64,6 +64,8 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL([(DROP_OLD_CHECK, None)], [(read("account_check", version="once"), None)]),
+        # Their text is of now, and reads columns that later migrations add; 0014 installs it again.
+        migrations.RunSQL([("SET LOCAL check_function_bodies = off", None)], migrations.RunSQL.noop),
         migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], read("drop_functions", version="once")),
         migrations.RunSQL([(FILL, None)], migrations.RunSQL.noop),
     ]

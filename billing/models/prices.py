@@ -3,7 +3,7 @@
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeBoundary, RangeOperators
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
 
 
@@ -45,6 +45,15 @@ class PricedModel(models.Model):
         return self.name
 
 
+def _usual_rate(token_class: TokenClass) -> models.GeneratedField:
+    """A rate as a column of its own, which the database keeps (``usual_rate`` in ``checks.sql``)."""
+    return models.GeneratedField(
+        expression=Func("rates", Value(token_class.value), function="usual_rate"),
+        output_field=models.BigIntegerField(null=True),
+        db_persist=True,
+    )
+
+
 class PriceVersion(models.Model):
     """The prices of one model in ``[effective_at, superseded_at)``. Never edited; a new version ends the one before."""
 
@@ -54,6 +63,12 @@ class PriceVersion(models.Model):
     rates = models.JSONField(
         default=dict, help_text="The version's prices by token class, beside their rows: what a charge reads."
     )
+    # What usual charges read. A number is multiplied at once; one inside of JSON is looked for and converted first.
+    input_nano_per_million = _usual_rate(TokenClass.INPUT)
+    output_nano_per_million = _usual_rate(TokenClass.OUTPUT)
+    cache_write_nano_per_million = _usual_rate(TokenClass.CACHE_WRITE)
+    cache_read_nano_per_million = _usual_rate(TokenClass.CACHE_READ)
+    request_nano_per_million = _usual_rate(TokenClass.REQUEST)
     created_at = models.DateTimeField(db_default=Now())
     actor_id = models.BigIntegerField(null=True)
     reason = models.CharField(max_length=500, blank=True, default="")

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import DataError, connection, transaction
 
 from billing.credits import ledger, metering
 from billing.credits.metering import Event, Result, Usage
@@ -270,3 +271,52 @@ def test_usage_of_nothing_has_no_price_either_where_its_model_has_none(customer)
         "price_missing",
         "charged",
     ]
+
+
+def test_texts_that_mean_something_in_an_array_are_kept_as_they_are(twins):
+    texts = [
+        "NULL",
+        "null",
+        "{}",
+        '{"a","b"}',
+        'a"b',
+        "a\\b",
+        "\\",
+        '\\"',
+        "a,b",
+        " a ",
+        "{",
+        "}",
+        "'",
+        "%s",
+        "--",
+        "()",
+    ]
+    for customer in twins:
+        customer.give(1_000)
+    usages = [Usage(model=MODEL, quantities={"input": 1}, key_ref=text) for text in texts]
+    of_one = [[Event(who.id, text, usage) for text, usage in zip(texts, usages, strict=True)] for who in twins]
+    assert {result.outcome for result in metering.charge_many(of_one[0])} == {"charged"}
+    one_by_one(of_one[1])
+    kept = [
+        list(Charge.objects.filter(organization_id=who.id).order_by("id").values_list("idempotency_key", "key_ref"))
+        for who in twins
+    ]
+    assert kept == [[(text, text) for text in texts]] * 2
+    assert {result.outcome for result in metering.charge_many(of_one[0])} == {"replayed"}
+    assert {result.outcome for result in metering.charge_many(of_one[1])} == {"replayed"}
+
+
+@pytest.mark.parametrize(
+    "quantities", ['{"input": -1}', '{"input": 1.5}', '{"input": 1000000001}', '{"input": "NaN"}', "7"]
+)
+def test_case_087_the_database_refuses_such_quantities_of_a_batch_too(twins, quantities):
+    customer, _ = twins
+    customer.give(1_000)
+    before = customer.footprint()
+    with pytest.raises(DataError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "select * from credits_charge_many(%s, '{charge}', '{a}', %s, '{api}', %s, %s::text[]::jsonb[], '{NULL}')",
+            [[customer.id], [MODEL], [""], [quantities]],
+        )
+    assert customer.footprint() == before

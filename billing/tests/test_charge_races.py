@@ -188,8 +188,8 @@ def test_case_001_control_without_lock_and_constraints_more_than_3000_are_charge
             def charge(key: str) -> str:
                 try:
                     row = own.execute(
-                        "select outcome from control.credits_charge(%s, 'charge', %s, %s, 'api', '', %s, null)",
-                        [customer.id, key, MODEL, '{"input": 7}'],
+                        "select outcome from control.credits_charge(%s, 'charge', %s, %s, 'api', '', null, null, 7)",
+                        [customer.id, key, MODEL],
                     ).fetchone()
                 except (psycopg.errors.RaiseException, psycopg.errors.DeadlockDetected):
                     # The copy's sums disagree with its lots by now: it fails, after it has sold too much.
@@ -223,10 +223,9 @@ def test_a_charge_whose_key_a_batch_brings_at_the_same_moment_is_told_what_the_b
 ):
     customer.give(100)
     customer.charge(1, key="the lot burns")
-    events = [{"organization_id": customer.id, "operation": "charge", "key": "both", "model": MODEL, "surface": "api",
-               "key_ref": "", "quantities": {"input": 5}}]  # fmt: skip
+    event = ([customer.id], ["charge"], ["both"], [MODEL], ["api"], [""], [Jsonb({"input": 5})])
     with psycopg.connect(role_address("console_app")) as batch:
-        batch.execute("select * from credits_charge_many(%s)", [Jsonb(events)])
+        batch.execute("select * from credits_charge_many(%s, %s, %s, %s, %s, %s, %s, '{NULL}')", event)
         with a_charge_behind(batch, customer, 5, key="both", observer=superuser_connection) as waiting:
             batch.commit()
     assert waiting == ["replayed"]
@@ -241,7 +240,7 @@ def test_case_002_a_charge_that_waited_sees_lots_as_they_are_after_the_wait(
     customer.give(3)
     with psycopg.connect(role_address("console_app")) as first:
         first.execute(
-            "select * from credits_charge(%s, 'charge', 'first', %s, 'api', '', '{\"input\": 10}', null)",
+            "select * from credits_charge(%s, 'charge', 'first', %s, 'api', '', null, null, 10)",
             [customer.id, MODEL],
         )
         with a_charge_behind(first, customer, 10, key="second", observer=superuser_connection) as waiting:

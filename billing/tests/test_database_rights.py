@@ -260,7 +260,7 @@ def test_no_search_path_of_the_caller_leads_a_function_astray(customer, role_add
     with psycopg.connect(role_address("console_app"), autocommit=True) as runtime:
         runtime.execute("set search_path = pg_temp, pg_catalog")
         row = runtime.execute(
-            "select outcome from public.credits_charge(%s, 'charge', 'path', %s, 'api', '', '{\"input\": 7}', null)",
+            "select outcome from public.credits_charge(%s, 'charge', 'path', %s, 'api', '', null, null, 7)",
             [customer.id, MODEL],
         ).fetchone()
     assert row == ("charged",)

@@ -403,6 +403,22 @@ def test_case_087_the_database_refuses_such_quantities_too(customer, quantities)
     assert customer.footprint() == before
 
 
+@pytest.mark.parametrize("units", [-1, 10**9 + 1])
+@pytest.mark.parametrize("operation", ["charge", "authorize", "capture"])
+def test_case_087_the_database_refuses_such_numbers_of_units_too(customer, operation, units):
+    customer.give(1_000)
+    hold_id = customer.hold(10, key="h")
+    before = customer.footprint()
+    statement, start = {
+        "charge": ("credits_charge(%s, 'charge', 'a', 'one-nano-a-unit', 'api', '', null, null, %s, 7)", []),
+        "authorize": ("credits_authorize(%s, 'a', 'one-nano-a-unit', 'api', '', null, 60, %s, 7)", []),
+        "capture": ("credits_capture(%s, %s, 'a', null, %s, 7)", [hold_id]),
+    }[operation]
+    with pytest.raises(DataError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"select {statement}", [customer.id, *start, units])
+    assert customer.footprint() == before
+
+
 def test_case_096_reported_usage_is_charged_in_full_and_the_rest_is_debt(customer):
     lot = customer.give(10).lot_id
     result = customer.report(25, key="a")

@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
+from psycopg.types.json import Jsonb
 
 from accounts.models import User
 from billing.credits import metering, prices, promotions
@@ -291,6 +292,60 @@ def test_random_bills_are_the_sum_of_their_lines(customer):
         lines = prices.cost_lines(rates=rates, quantities=quantities)
         assert all(line.amount_nano >= 0 for line in lines)
         assert sum(line.amount_nano for line in lines) == price_of(customer, f"m{number}", quantities)
+
+
+def random_units(chance: random.Random) -> int | None:
+    return chance.choice([None, 0, 1, 10**7, 10**7 + 1, 10**9, chance.randrange(10**7)])
+
+
+def test_what_is_usual_costs_what_everything_costs_and_what_is_not_is_left_to_the_long_way(superuser_connection):
+    """The multiplication of whole numbers against the exact sum, at all edges; and it is asked for nothing else."""
+    seed = random.randrange(10**9)
+    print(f"seed {seed}")
+    chance, usual = random.Random(seed), 0
+    classes = ("input", "output", "cache_write", "cache_read")
+    for _ in range(2_000):
+        units = [random_units(chance) for _ in classes]
+        used = {name: count for name, count in zip(classes, units, strict=True) if count is not None}
+        rates = {
+            name: chance.choice([0, 1, 2 * 10**11, 2 * 10**11 + 1, chance.randrange(10**12)])
+            for name in (*classes, "request")
+            if chance.random() < 0.9
+        }
+        found, exact, missing = superuser_connection.execute(
+            "with r as (select c as class, usual_rate(%(rates)s, c) as rate from unnest(%(classes)s::text[]) c),"
+            " rates as (select array_agg(rate order by array_position(%(classes)s::text[], class)) as of from r)"
+            " select credits__usual_cost(u[1], u[2], u[3], u[4], of[1], of[2], of[3], of[4], of[5]),"
+            " cost.amount_nano, cost.missing"
+            " from rates, cast(%(units)s as bigint[]) u, credits__cost(%(rates)s, %(used)s) cost",
+            {"rates": Jsonb(rates), "classes": [*classes, "request"], "units": units, "used": Jsonb(used)},
+        ).fetchone()
+        is_usual = bool(used) and all(
+            count <= 10**7 and rates.get(name, 2 * 10**11 + 1) <= 2 * 10**11 for name, count in used.items()
+        )
+        assert found == (exact if is_usual else None), (units, rates)
+        assert missing is None or not is_usual
+        usual += is_usual
+    assert usual > 50
+
+
+def test_a_charge_is_the_same_whichever_way_its_units_come(customer):
+    """As numbers or as JSON, it is one request: the second one is a replay of the first."""
+    quantities = {"input": 3, "cache_read": 0, "input_batch": 2}
+    publish("both-ways", dict.fromkeys(quantities, 10**6))
+    customer.give(100)
+    usage = Usage(model="both-ways", quantities=quantities)
+    made = metering.charge(organization_id=customer.id, key="k", usage=usage)
+    assert made.amount_nano == 5
+    with connection.cursor() as cursor:
+        for given in ([Jsonb(quantities), None, None], [Jsonb({"input_batch": 2}), 3, 0]):
+            cursor.execute(
+                "select outcome, charge_id from credits_charge(%s, 'charge', 'k', 'both-ways', 'api', '', %s, null,"
+                " p_input => %s, p_cache_read => %s)",
+                [customer.id, *given],
+            )
+            assert cursor.fetchone() == ("replayed", made.charge_id)
+    assert Charge.objects.get(organization_id=customer.id).quantities == quantities
 
 
 def test_a_new_version_must_start_after_the_newest(customer):

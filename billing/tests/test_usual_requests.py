@@ -156,9 +156,7 @@ def test_a_hold_of_no_length_is_refused_also_where_all_else_is_usual(customer, b
     customer.give(100)
     customer.charge(1, key="the lot burns")
     with connections["default"].cursor() as cursor, pytest.raises(Exception, match="from 1 second to 60 minutes"):
-        cursor.execute(
-            "select credits_authorize(%s, 'h', %s, 'api', '', '{\"input\": 1}', %s)", [customer.id, MODEL, bad]
-        )
+        cursor.execute("select credits_authorize(%s, 'h', %s, 'api', '', null, %s, 1)", [customer.id, MODEL, bad])
 
 
 def test_a_burning_lot_that_ends_while_an_authorization_waits_is_not_used(customer, role_address, superuser_connection):

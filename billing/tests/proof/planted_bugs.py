@@ -76,8 +76,8 @@ BUGS = (
     PlantedBug(
         "fractions of a nano are dropped",
         "credits__usual_cost",
-        "+ 999999, 1000000)",
-        ", 1000000)",
+        "+ 999999) / 1000000",
+        ") / 1000000",
     ),
     PlantedBug(
         "a batch forgets what it has spent so far",

@@ -235,8 +235,13 @@ def copied_ledger(superuser_connection) -> Iterator[Callable[[str], None]]:
                 " including defaults)"
             )
         for table in ("accounts_organization", "billing_pricedmodel", "billing_priceversion", "billing_price"):
+            columns = superuser_connection.execute(
+                "select string_agg(quote_ident(attname), ', ') from pg_attribute where attrelid = %s::regclass"
+                " and attnum > 0 and attgenerated = '' and not attisdropped",
+                [f"public.{table}"],
+            ).fetchone()[0]
             superuser_connection.execute(
-                f"insert into control.{table} overriding system value select * from public.{table}"
+                f"insert into control.{table} ({columns}) overriding system value select {columns} from public.{table}"
             )
         superuser_connection.execute(
             "alter table control.billing_creditlot add check (expires_at > effective_at);"

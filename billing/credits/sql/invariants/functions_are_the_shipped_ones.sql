@@ -6,6 +6,7 @@ full join (
   select f.oid, f.proname::text, case when f.prokind = 'a' then format('sfunc = %s, stype = %s%s', g.aggtransfn::regproc,
     g.aggtranstype::regtype, ', initcond = ' || quote_literal(g.agginitval)) else f.prosrc end as body
   from pg_proc f left join pg_aggregate g on g.aggfnoid = f.oid
-  where f.pronamespace = 'public'::regnamespace and (starts_with(f.proname, 'credits_') or f.proname like '%\_is\_sound')
+  where f.pronamespace = 'public'::regnamespace and (starts_with(f.proname, 'credits_') or f.proname like '%\_is\_sound'
+      or f.proname = 'usual_rate')
 ) p on p.proname = shipped.name
 where (p.oid is null or p.body is distinct from shipped.body) and coalesce(p.proname, shipped.name) <> 'credits_clock'

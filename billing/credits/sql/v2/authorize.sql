@@ -67,25 +67,31 @@ end $$;
 -- debt, a price, a burning lot that covers it and keeps some. Nothing is spent yet, so the level of auto-reload stays as it
 -- is and nobody has to be told. Of anything else nothing has been written, and credits__authorize_any decides it.
 create function public.credits_authorize(
-  p_organization bigint, p_key text, p_model text, p_surface text, p_key_ref text, p_quantities jsonb, p_ttl_seconds integer
+  p_organization bigint, p_key text, p_model text, p_surface text, p_key_ref text, p_quantities jsonb, p_ttl_seconds integer,
+  p_input bigint default null, p_output bigint default null, p_cache_write bigint default null, p_cache_read bigint default null
 ) returns public.credits_result
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  v_fingerprint bytea := credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds::text);
+  v_quantities jsonb := credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
+  v_fingerprint bytea;
   v_asked_at timestamptz; v_now timestamptz; v_expires_at timestamptz;
-  v_version bigint; v_rates jsonb; v_price_ends_at timestamptz;
+  v_version bigint; v_price_ends_at timestamptz; v_is_known boolean;
+  v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint; v_request bigint;  -- rates
   v_amount bigint; v_available bigint; v_lot_ends_at timestamptz; v_id bigint; v_done boolean;
 begin
   <<usual>>
   begin
+    exit usual when p_quantities is not null;
     v_asked_at := credits_clock();
-    select version_id, rates, ends_at into v_version, v_rates, v_price_ends_at
+    select version_id, ends_at, input_rate, output_rate, cache_write_rate, cache_read_rate, request_rate,
+      exists (select from billing_hold where organization_id = p_organization and idempotency_key = p_key)
+    into v_version, v_price_ends_at, v_input, v_output, v_cache_write, v_cache_read, v_request, v_is_known
     from credits__price_in_force(p_model, v_asked_at);
-    v_amount := credits__usual_cost(v_rates, p_quantities);
-    exit usual when (v_amount > 0 and p_ttl_seconds between 1 and 3600) is not true;
+    v_amount := credits__usual_cost(p_input, p_output, p_cache_write, p_cache_read, v_input, v_output, v_cache_write,
+      v_cache_read, v_request);
+    exit usual when (v_amount > 0 and not v_is_known and p_ttl_seconds between 1 and 3600) is not true;
+    v_fingerprint := credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, v_quantities, p_ttl_seconds::text);
     v_done := credits__queue(p_organization);
-    perform from billing_hold where organization_id = p_organization and idempotency_key = p_key;
-    exit usual when found;
     v_now := greatest(credits_clock(), v_asked_at);
     exit usual when v_now >= v_price_ends_at;
     v_expires_at := v_now + make_interval(secs => p_ttl_seconds);
@@ -104,7 +110,7 @@ begin
         lot_amounts_nano, price_version_id, surface, key_ref, quantities, started_at, authorized_at, expires_at,
         available_after_nano)
       select v_id, p_organization, p_key, v_fingerprint, 'open', v_amount, array[lot_id],
-        array[v_amount], v_version, p_surface, p_key_ref, p_quantities, v_now, v_now, v_expires_at, available_nano
+        array[v_amount], v_version, p_surface, p_key_ref, v_quantities, v_now, v_now, v_expires_at, available_nano
       from reserved
     )
     select available_nano, lot_ends_at into v_available, v_lot_ends_at from reserved;
@@ -114,5 +120,6 @@ begin
     end if;
     return row('authorized', v_id, null, v_amount, 0, v_available, v_expires_at, false, null)::credits_result;
   end usual;
-  return credits__authorize_any(p_organization, p_key, p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds);
+  return credits__authorize_any(p_organization, p_key, p_model, p_surface, p_key_ref,
+    credits__quantities(p_input, p_output, p_cache_write, p_cache_read, p_quantities), p_ttl_seconds);
 end $$;

@@ -32,7 +32,7 @@ begin
     return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, v_charge.hold_id,
       v_charge.id, v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::public.credits_result;
   end if;
-  if public.credits__was_adjusted(p_organization, 'capture', p_key) then return public.credits__refused('conflict'); end if;
+  if exists (select from public.credits__adjusted(p_organization, 'capture', p_key)) then return public.credits__refused('conflict'); end if;
   select * into h from public.billing_hold where organization_id = p_organization and id = p_hold;
   if not found then return public.credits__refused('hold_unknown'); end if;
   if h.state = 'captured' then return public.credits__refused('already_captured'); end if;
@@ -99,29 +99,32 @@ end $$;
 -- the account has no debt; nobody has to be told. It locks first, because staff may be charging the same usage by an
 -- adjustment, and don't line up. Of anything else nothing has been written, and credits__capture_any decides it.
 create function public.credits_capture(
-  p_organization bigint, p_hold bigint, p_key text, p_quantities jsonb
+  p_organization bigint, p_hold bigint, p_key text, p_quantities jsonb, p_input bigint default null,
+  p_output bigint default null, p_cache_write bigint default null, p_cache_read bigint default null
 ) returns public.credits_result
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  v_fingerprint bytea := credits__fingerprint('capture', p_key, '', '', '', p_quantities, p_hold::text);
-  v_now timestamptz; h record;
+  v_quantities jsonb := credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
+  v_fingerprint bytea; v_now timestamptz; h record;
   v_amount bigint; v_available bigint; v_id bigint; v_done boolean;
 begin
   <<usual>>
   begin
+    exit usual when p_quantities is not null;
+    v_fingerprint := credits__fingerprint('capture', p_key, '', '', '', v_quantities, p_hold::text);
     v_done := credits__queue(p_organization);
     perform from billing_creditaccount where organization_id = p_organization for no key update;
-    perform from billing_charge where organization_id = p_organization and idempotency_key = p_key;
-    exit usual when found;
-    exit usual when credits__was_adjusted(p_organization, 'capture', p_key);
     select d.amount_nano, d.lot_ids[1] as lot_id, d.surface, d.key_ref, d.started_at, d.authorized_at, d.expires_at,
-      d.price_version_id, v.priced_model_id, v.rates
+      d.price_version_id, v.priced_model_id, v.input_nano_per_million, v.output_nano_per_million,
+      v.cache_write_nano_per_million, v.cache_read_nano_per_million, v.request_nano_per_million,
+      exists (select from billing_charge where organization_id = p_organization and idempotency_key = p_key)
+        or exists (select from credits__adjusted(p_organization, 'capture', p_key)) as is_known
     into h
     from billing_hold d join billing_priceversion v on v.id = d.price_version_id
     where d.organization_id = p_organization and d.id = p_hold and d.state = 'open' and cardinality(d.lot_ids) = 1;
-    exit usual when not found;
-    v_amount := credits__usual_cost(h.rates, p_quantities);
-    exit usual when (v_amount > 0 and v_amount <= h.amount_nano) is not true;
+    v_amount := credits__usual_cost(p_input, p_output, p_cache_write, p_cache_read, h.input_nano_per_million,
+      h.output_nano_per_million, h.cache_write_nano_per_million, h.cache_read_nano_per_million, h.request_nano_per_million);
+    exit usual when (v_amount > 0 and v_amount <= h.amount_nano and not h.is_known) is not true;
     v_now := credits_clock();
     exit usual when h.expires_at <= v_now;
     v_id := nextval('billing_charge_id_seq');
@@ -136,7 +139,7 @@ begin
         and a.burning_lot_id = h.lot_id and a.burning_ends_at > v_now
         and (a.low_at is not null or a.reload_below_nano is null
           or a.unreserved_nano + a.held_nano - v_amount >= a.reload_below_nano)
-        and not credits__has_lapsed(p_organization, v_now)
+        and not exists (select from credits__lapsed_holds(p_organization, v_now))
       returning a.last_seq as seq, a.last_hash as hash, a.unreserved_nano as available_nano,
         a.unreserved_nano + a.held_nano as balance_nano
     ),
@@ -147,7 +150,7 @@ begin
       insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, hold_id, price_version_id,
         surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
       select v_id, p_organization, p_key, v_fingerprint, 'capture', p_hold, h.price_version_id,
-        h.surface, h.key_ref, p_quantities, v_amount, 0, available_nano, h.started_at, v_now
+        h.surface, h.key_ref, v_quantities, v_amount, 0, available_nano, h.started_at, v_now
       from paid
     ),
     entered as (
@@ -160,8 +163,7 @@ begin
       insert into billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
         input_units, output_units, cache_write_units, cache_read_units, other_units)
       select p_organization, (h.started_at at time zone 'UTC')::date, h.surface, h.priced_model_id, h.key_ref, 1, v_amount,
-        coalesce((p_quantities -> 'input')::bigint, 0), coalesce((p_quantities -> 'output')::bigint, 0),
-        coalesce((p_quantities -> 'cache_write')::bigint, 0), coalesce((p_quantities -> 'cache_read')::bigint, 0), '{}'
+        coalesce(p_input, 0), coalesce(p_output, 0), coalesce(p_cache_write, 0), coalesce(p_cache_read, 0), '{}'
       from paid
       on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
       set requests = d.requests + 1, amount_nano = d.amount_nano + excluded.amount_nano,
@@ -173,5 +175,6 @@ begin
     exit usual when not found;
     return row('charged', p_hold, v_id, v_amount, 0, v_available, null, false, null)::credits_result;
   end usual;
-  return credits__capture_any(p_organization, p_hold, p_key, p_quantities);
+  return credits__capture_any(p_organization, p_hold, p_key,
+    credits__quantities(p_input, p_output, p_cache_write, p_cache_read, p_quantities));
 end $$;

@@ -35,7 +35,7 @@ begin
     return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, null, v_charge.id,
       v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::public.credits_result;
   end if;
-  if p_operation = 'usage' and public.credits__was_adjusted(p_organization, 'usage', p_key) then
+  if p_operation = 'usage' and exists (select from public.credits__adjusted(p_organization, 'usage', p_key)) then
     return public.credits__refused('conflict');
   end if;
   if a.state <> 'open' and p_operation = 'charge' then return public.credits__refused('organization_suspended'); end if;
@@ -90,36 +90,44 @@ end $$;
 -- was before the wait, so an account that was stamped meanwhile is none for it. Of anything else nothing has been written,
 -- and credits__charge_any decides it.
 --
--- Two things show only afterwards, and end the call; whoever called asks again. A batch doesn't line up in the queue: if it
--- brings the same key at the same moment, that key is taken (23505). And the lot may end during the wait (40001).
+-- Two things show only afterwards, and end the call; whoever called asks again. The key is looked for with the price, before
+-- the wait: who brings the same one at the same moment finds it taken (23505). And the lot may end during the wait (40001).
+--
+-- The units of the usual classes come as numbers of their own (null where a class isn't used), all others in p_quantities.
 create function public.credits_charge(
   p_organization bigint, p_operation text, p_key text, p_model text, p_surface text, p_key_ref text, p_quantities jsonb,
-  p_started_at timestamptz
+  p_started_at timestamptz, p_input bigint default null, p_output bigint default null, p_cache_write bigint default null,
+  p_cache_read bigint default null
 ) returns public.credits_result
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  v_fingerprint bytea := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
-    (extract(epoch from p_started_at) * 1000000)::bigint::text);
+  v_quantities jsonb := credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
+  v_fingerprint bytea; v_start text;
   v_asked_at timestamptz; v_now timestamptz; v_started_at timestamptz;
-  v_version bigint; v_model bigint; v_rates jsonb; v_price_ends_at timestamptz;
+  v_version bigint; v_model bigint; v_price_ends_at timestamptz; v_is_known boolean;
+  v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint; v_request bigint;  -- rates
   v_amount bigint; v_available bigint; v_lot_ends_at timestamptz; v_id bigint; v_done boolean;
 begin
   <<usual>>
   begin
     -- What needs no lock comes first, so that others don't wait for it.
+    exit usual when p_quantities is not null;
     v_asked_at := credits_clock();
-    select version_id, model_id, rates, ends_at into v_version, v_model, v_rates, v_price_ends_at
+    select version_id, model_id, ends_at, input_rate, output_rate, cache_write_rate, cache_read_rate, request_rate,
+      exists (select from billing_charge where organization_id = p_organization and idempotency_key = p_key)
+    into v_version, v_model, v_price_ends_at, v_input, v_output, v_cache_write, v_cache_read, v_request, v_is_known
     from credits__price_in_force(p_model, coalesce(p_started_at, v_asked_at));
-    v_amount := credits__usual_cost(v_rates, p_quantities);
-    exit usual when (v_amount > 0) is not true;
+    v_amount := credits__usual_cost(p_input, p_output, p_cache_write, p_cache_read, v_input, v_output, v_cache_write,
+      v_cache_read, v_request);
+    exit usual when (v_amount > 0 and not v_is_known) is not true;
+    if p_started_at is not null then v_start := (extract(epoch from p_started_at) * 1000000)::bigint; end if;
+    v_fingerprint := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, v_quantities, v_start);
     v_done := credits__queue(p_organization);
     if p_operation = 'usage' then
       -- Staff may be charging the same usage by an adjustment, and don't line up either.
       perform from billing_creditaccount where organization_id = p_organization for no key update;
-      exit usual when credits__was_adjusted(p_organization, 'usage', p_key);
+      exit usual when exists (select from credits__adjusted(p_organization, 'usage', p_key));
     end if;
-    perform from billing_charge where organization_id = p_organization and idempotency_key = p_key;
-    exit usual when found;
     v_now := greatest(credits_clock(), v_asked_at);
     v_started_at := coalesce(p_started_at, v_now);
     exit usual when v_started_at > v_now or v_started_at >= v_price_ends_at;
@@ -145,7 +153,7 @@ begin
       insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, price_version_id, surface,
         key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
       select v_id, p_organization, p_key, v_fingerprint, p_operation, v_version, p_surface,
-        p_key_ref, p_quantities, v_amount, 0, available_nano, v_started_at, v_now
+        p_key_ref, v_quantities, v_amount, 0, available_nano, v_started_at, v_now
       from paid
     ),
     entered as (
@@ -158,8 +166,7 @@ begin
       insert into billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
         input_units, output_units, cache_write_units, cache_read_units, other_units)
       select p_organization, (v_started_at at time zone 'UTC')::date, p_surface, v_model, p_key_ref, 1, v_amount,
-        coalesce((p_quantities -> 'input')::bigint, 0), coalesce((p_quantities -> 'output')::bigint, 0),
-        coalesce((p_quantities -> 'cache_write')::bigint, 0), coalesce((p_quantities -> 'cache_read')::bigint, 0), '{}'
+        coalesce(p_input, 0), coalesce(p_output, 0), coalesce(p_cache_write, 0), coalesce(p_cache_read, 0), '{}'
       from paid
       on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
       set requests = d.requests + 1, amount_nano = d.amount_nano + excluded.amount_nano,
@@ -174,5 +181,6 @@ begin
     end if;
     return row('charged', null, v_id, v_amount, 0, v_available, null, false, null)::credits_result;
   end usual;
-  return credits__charge_any(p_organization, p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_started_at);
+  return credits__charge_any(p_organization, p_operation, p_key, p_model, p_surface, p_key_ref,
+    credits__quantities(p_input, p_output, p_cache_write, p_cache_read, p_quantities), p_started_at);
 end $$;

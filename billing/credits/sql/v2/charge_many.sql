@@ -7,30 +7,44 @@ create type public.credits__event as (
   surface text,
   key_ref text,
   quantities jsonb,
+  input bigint,           -- the units of the usual classes once more, as numbers
+  output bigint,
+  cache_write bigint,
+  cache_read bigint,
+  others jsonb,           -- quantities of all other classes; null where there are none
   started_at timestamptz  -- as given
 );
 
-create function public.credits_charge_many(p_events jsonb) returns setof public.credits_result
+-- The events column by column: an array is read in a third of the time of as much JSON.
+create function public.credits_charge_many(
+  p_organizations bigint[], p_operations text[], p_keys text[], p_models text[], p_surfaces text[], p_key_refs text[],
+  p_quantities jsonb[], p_started_ats timestamptz[]
+) returns setof public.credits_result
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_group record;
   v_results credits_result[];
-  v_all credits_result[] := array_fill(null::credits_result, array[jsonb_array_length(p_events)]);
+  v_all credits_result[] := array_fill(null::credits_result, array[cardinality(p_keys)]);
 begin
   for v_group in
     select e.organization_id as id, array_agg(e.n::integer order by e.n) as places,
-      array_agg(row(e.operation, e.key, e.model, e.surface, coalesce(e.key_ref, ''), e.quantities,
+      -- Read as texts, because JSON's numbers would be rounded where they are not whole, and not refused.
+      array_agg(row(e.operation, e.key, e.model, e.surface, e.key_ref, e.quantities, (e.quantities ->> 'input')::bigint,
+        (e.quantities ->> 'output')::bigint, (e.quantities ->> 'cache_write')::bigint,
+        (e.quantities ->> 'cache_read')::bigint, nullif(e.quantities - '{input,output,cache_write,cache_read}'::text[], '{}'),
         e.started_at)::credits__event order by e.n) as events
-    from rows from (
-      jsonb_to_recordset(p_events) as (organization_id bigint, operation text, key text, model text, surface text,
-        key_ref text, quantities jsonb, started_at timestamptz)
-    ) with ordinality as e (organization_id, operation, key, model, surface, key_ref, quantities, started_at, n)
+    from unnest(p_organizations, p_operations, p_keys, p_models, p_surfaces, p_key_refs, p_quantities, p_started_ats)
+      with ordinality as e (organization_id, operation, key, model, surface, key_ref, quantities, started_at, n)
     group by 1 order by 1
   loop
     v_results := credits__charge_in_order(v_group.id, v_group.events);
-    for i in 1 .. cardinality(v_results) loop
-      v_all[v_group.places[i]] := v_results[i];
-    end loop;
+    if cardinality(v_results) = cardinality(v_all) then
+      v_all := v_results;
+    else
+      for i in 1 .. cardinality(v_results) loop
+        v_all[v_group.places[i]] := v_results[i];
+      end loop;
+    end if;
   end loop;
   return query select * from unnest(v_all);
 end $$;
@@ -127,16 +141,21 @@ begin
           select 1 from public.billing_charge known
           where known.organization_id = a.organization_id and known.idempotency_key = g.key
         )
-        and (g.operation <> 'usage' or not public.credits__was_adjusted(a.organization_id, 'usage', g.key))
+        and (g.operation <> 'usage' or not exists (select from public.credits__adjusted(a.organization_id, 'usage', g.key)))
       order by g.n)
   into fingerprints, version_ids, model_ids, amounts, are_plain
   from (
     select e.*, v.id as version_id, m.id as model_id, first.n = e.n as is_first,
-      coalesce(public.credits__usual_cost(v.rates, e.quantities), public.credits__known_cost(v.rates, e.quantities))
-        as amount_nano
-    from unnest(p_events) with ordinality e (operation, key, model, surface, key_ref, quantities, started_at, n)
+      coalesce(
+        case when e.others is null then public.credits__usual_cost(e.input, e.output, e.cache_write, e.cache_read,
+          v.input_nano_per_million, v.output_nano_per_million, v.cache_write_nano_per_million,
+          v.cache_read_nano_per_million, v.request_nano_per_million) end,
+        public.credits__known_cost(v.rates, e.quantities)) as amount_nano
+    from unnest(p_events) with ordinality e (operation, key, model, surface, key_ref, quantities, input, output,
+      cache_write, cache_read, others, started_at, n)
     join (
-      select key, min(n) as n from unnest(p_events) with ordinality k (o, key, m, s, r, q, t, n) group by key
+      select key, min(n) as n
+      from unnest(p_events) with ordinality k (op, key, model, surface, ref, q, i, o, w, r, others, at, n) group by key
     ) first on first.key = e.key
     left join public.billing_pricedmodel m on m.slug = e.model
     left join public.billing_priceversion v on v.priced_model_id = m.id
@@ -165,7 +184,8 @@ begin
   select e.id, a.organization_id, e.key, e.fingerprint, e.operation, e.version_id, e.surface, e.key_ref, e.quantities,
     e.amount, 0, e.available, coalesce(e.started_at, a.last_at), a.last_at
   from rows from (unnest(p_events), unnest(p_fingerprints, p_version_ids, v_ids, p_amounts, p_availables))
-    as e (operation, key, model, surface, key_ref, quantities, started_at, fingerprint, version_id, id, amount, available);
+    as e (operation, key, model, surface, key_ref, quantities, input, output, cache_write, cache_read, others, started_at,
+      fingerprint, version_id, id, amount, available);
   perform public.credits__count_usages(a.organization_id, p_events, p_model_ids, p_amounts, a.last_at);
   if v_total > 0 then
     if p_lot = a.burning_lot_id then

@@ -1,11 +1,16 @@
--- Whether a hold has lapsed and something of it is to be given back.
+-- Holds that have lapsed and of which something is to be given back. A table, which PostgreSQL writes into the query that
+-- asks for it.
+create function public.credits__lapsed_holds(p_organization bigint, p_at timestamptz) returns table (hold_id bigint)
+language sql stable as $$
+  select id from public.billing_hold
+  where organization_id = p_organization and state = 'open' and expires_at <= p_at and amount_nano > 0
+$$;
+
+-- Whether there is one: a call that is made only where something is held.
 create function public.credits__has_lapsed(p_organization bigint, p_at timestamptz) returns boolean
 language plpgsql stable as $$
 begin
-  return exists (
-    select from public.billing_hold
-    where organization_id = p_organization and state = 'open' and expires_at <= p_at and amount_nano > 0
-  );
+  return exists (select from public.credits__lapsed_holds(p_organization, p_at));
 end $$;
 
 -- A hold lapses by predicate. The first operation that comes by gives it back; until then reads count it as given

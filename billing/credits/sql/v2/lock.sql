@@ -24,10 +24,7 @@ end $$;
 -- and finds the row free, where a row that many wait for wakes each of them twice. An operation of many organizations
 -- doesn't line up, because the queues live in the server's one table of locks; so nothing that holds a row may wait here.
 create function public.credits__queue(p_organization bigint) returns boolean
-language plpgsql as $$
-begin
-  return pg_advisory_xact_lock(p_organization) is not null;
-end $$;
+language sql as $$ select pg_advisory_xact_lock(p_organization) is not null $$;
 
 -- The time of an operation: the database's clock, but never before the account's last operation. A clock that is set back
 -- must not book an entry before the one it follows, nor bring a lot back whose end was booked.

@@ -1,52 +1,63 @@
--- The version of a model's prices in force at an instant; no row where there is none.
+-- The version of a model's prices in force at an instant, with what usual charges read of it; no row where there is none.
 create function public.credits__price_in_force(p_model text, p_at timestamptz)
-returns table (version_id bigint, model_id bigint, rates jsonb, ends_at timestamptz)
+returns table (version_id bigint, model_id bigint, rates jsonb, ends_at timestamptz, input_rate bigint, output_rate bigint,
+  cache_write_rate bigint, cache_read_rate bigint, request_rate bigint)
 language sql stable as $$
-  select v.id, m.id, v.rates, v.superseded_at
+  select v.id, m.id, v.rates, v.superseded_at, v.input_nano_per_million, v.output_nano_per_million,
+    v.cache_write_nano_per_million, v.cache_read_nano_per_million, v.request_nano_per_million
   from public.billing_pricedmodel m join public.billing_priceversion v on v.priced_model_id = m.id
   where m.slug = p_model and v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at)
 $$;
 
--- What quantities of the usual classes cost; null where there is no price, where some class is another or has no rate, or
--- where a number is not whole or too large. Classes are summed exactly, then rounded up once to a nano-USD. A rate of the
--- class `request` adds one unit of it, the fee of each request.
-create function public.credits__usual_cost(p_rates jsonb, p_quantities jsonb) returns bigint
-language plpgsql immutable as $$
+-- Quantities as one value, of units of the four usual classes (null where a class isn't used) and of all others.
+create function public.credits__quantities(
+  p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint, p_others jsonb
+) returns jsonb
+language plpgsql stable as $$
 declare
-  v_text text := p_quantities::text;
-  v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint;
+  v_usual jsonb := public.credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
 begin
-  -- Whole is what has no point, no sign and is not null. (What is no number at all is refused where it is read.) A pattern
-  -- would say so more plainly, and cost more than all the rest.
-  if p_rates is null or p_quantities - '{input,output,cache_write,cache_read}'::text[] <> '{}'
-    or strpos(v_text, '.') > 0 or strpos(v_text, '-') > 0 or strpos(v_text, 'll') > 0
-  then
-    return null;
-  end if;
-  v_input := p_quantities -> 'input';
-  v_output := p_quantities -> 'output';
-  v_cache_write := p_quantities -> 'cache_write';
-  v_cache_read := p_quantities -> 'cache_read';
-  if greatest(v_input, v_output, v_cache_write, v_cache_read) > 1000000000 then return null; end if;
-  -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
-  return div(
-    case when v_input > 0 then v_input * (p_rates -> 'input')::numeric else 0 end
-    + case when v_output > 0 then v_output * (p_rates -> 'output')::numeric else 0 end
-    + case when v_cache_write > 0 then v_cache_write * (p_rates -> 'cache_write')::numeric else 0 end
-    + case when v_cache_read > 0 then v_cache_read * (p_rates -> 'cache_read')::numeric else 0 end
-    + coalesce((p_rates -> 'request')::numeric, 0) + 999999, 1000000);
+  return case when p_others is null then v_usual when v_usual = '{}' then p_others else v_usual || p_others end;
 end $$;
 
+create function public.credits__usual_quantities(
+  p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint
+) returns jsonb
+language sql stable as $$
+  select jsonb_strip_nulls(jsonb_build_object('input', p_input, 'output', p_output, 'cache_write', p_cache_write,
+    'cache_read', p_cache_read))
+$$;
+
+-- What units of the usual classes cost in all; null where there is no price, where a used class has no usual rate, or where
+-- a number is negative or above ten million. Classes are summed exactly, then rounded up once to a nano-USD. The rate of a
+-- request is its fee, for a million of them. Whole numbers of 64 bits hold every sum: 4 * 10^7 units at no more than
+-- 2 * 10^11 (usual_rate). Written into what calls it: a price costs a few multiplications then, and no call.
+create function public.credits__usual_cost(
+  p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint, p_input_rate bigint, p_output_rate bigint,
+  p_cache_write_rate bigint, p_cache_read_rate bigint, p_request_rate bigint
+) returns bigint
+language sql immutable as $$
+  select case
+    when greatest(p_input, p_output, p_cache_write, p_cache_read) <= 10000000
+      and least(p_input, p_output, p_cache_write, p_cache_read) >= 0
+    then (
+      case when p_input is null then 0 else p_input * p_input_rate end
+      + case when p_output is null then 0 else p_output * p_output_rate end
+      + case when p_cache_write is null then 0 else p_cache_write * p_cache_write_rate end
+      + case when p_cache_read is null then 0 else p_cache_read * p_cache_read_rate end
+      + p_request_rate + 999999) / 1000000
+  end
+$$;
+
 -- What quantities ({"input": 1200, ...}, units by token class) cost at rates ({"input": 3000000000, ...}, nano-USD for a
--- million units), whatever their classes. `missing` names a used class that has no rate; an explicit zero is a rate.
+-- million units), whatever their classes. `missing` names a used class that has no rate; an explicit zero is a rate. A rate
+-- of the class `request` adds one unit of it, the fee of each request.
 create function public.credits__cost(p_rates jsonb, p_quantities jsonb, out amount_nano bigint, out missing text)
 language plpgsql immutable as $$
 declare
   v_sum numeric;
   v_sound boolean;
 begin
-  amount_nano := public.credits__usual_cost(p_rates, p_quantities);
-  if amount_nano is not null then return; end if;
   select sum(q.units * (p_rates -> q.token_class)::numeric),
     min(q.token_class) filter (where not p_rates ? q.token_class and q.units > 0),
     bool_and(coalesce(q.units between 0 and 1000000000 and q.units = trunc(q.units) and q.token_class <> 'request', false))
@@ -56,6 +67,7 @@ begin
     raise exception 'quantities must be integers from 0 to 1000000000, and their classes not the fee''s'
       using errcode = '22023';
   end if;
+  -- Whole-number division: `/` of numerics keeps 16 digits or so, and would drop the last millionth of a large sum.
   amount_nano := div(coalesce(v_sum, 0) + coalesce((p_rates -> 'request')::numeric, 0) + 999999, 1000000)::bigint;
 end $$;
 
@@ -87,13 +99,12 @@ begin
     quantities = excluded.quantities, started_at = excluded.started_at, last_at = greatest(u.last_at, excluded.last_at);
 end $$;
 
--- Whether staff have charged unpriced usage by an adjustment: then its key can't be charged once more.
-create function public.credits__was_adjusted(p_organization bigint, p_operation text, p_key text) returns boolean
-language plpgsql stable as $$
-begin
-  return exists (
-    select 1 from public.billing_unpricedusage u
-    join public.billing_debitadjustment d on d.unpriced_usage_id = u.id and d.organization_id = u.organization_id
-    where u.organization_id = p_organization and u.operation = p_operation and u.idempotency_key = p_key
-  );
-end $$;
+-- The adjustment by which staff have charged unpriced usage, if they have: then its key can't be charged once more. A
+-- table, which PostgreSQL writes into the query that asks whether it is empty.
+create function public.credits__adjusted(p_organization bigint, p_operation text, p_key text)
+returns table (adjustment_id bigint)
+language sql stable as $$
+  select d.id from public.billing_unpricedusage u
+  join public.billing_debitadjustment d on d.unpriced_usage_id = u.id and d.organization_id = u.organization_id
+  where u.organization_id = p_organization and u.operation = p_operation and u.idempotency_key = p_key
+$$;

@@ -66,13 +66,12 @@ begin
   insert into public.billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
     input_units, output_units, cache_write_units, cache_read_units, other_units)
   select p_organization, (coalesce(e.started_at, p_at) at time zone 'UTC')::date, e.surface, e.model_id, e.key_ref, count(*),
-    sum(e.amount), coalesce(sum((e.quantities -> 'input')::bigint), 0),
-    coalesce(sum((e.quantities -> 'output')::bigint), 0), coalesce(sum((e.quantities -> 'cache_write')::bigint), 0),
-    coalesce(sum((e.quantities -> 'cache_read')::bigint), 0),
-    public.credits__units(e.quantities - '{input,output,cache_write,cache_read}'::text[])
-      filter (where e.quantities - '{input,output,cache_write,cache_read}'::text[] <> '{}')
+    sum(e.amount),
+    coalesce(sum(e.input), 0), coalesce(sum(e.output), 0), coalesce(sum(e.cache_write), 0),
+    coalesce(sum(e.cache_read), 0), public.credits__units(e.others) filter (where e.others is not null)
   from rows from (unnest(p_events), unnest(p_model_ids, p_amounts))
-    as e (operation, key, model, surface, key_ref, quantities, started_at, model_id, amount)
+    as e (operation, key, model, surface, key_ref, quantities, input, output, cache_write, cache_read, others, started_at,
+      model_id, amount)
   group by 2, 3, 4, 5
   on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
   set requests = d.requests + excluded.requests, amount_nano = d.amount_nano + excluded.amount_nano,
