@@ -159,6 +159,38 @@ def test_a_hold_of_no_length_is_refused_also_where_all_else_is_usual(customer, b
         cursor.execute("select credits_authorize(%s, 'h', %s, 'api', '', null, %s, 1)", [customer.id, MODEL, bad])
 
 
+@pytest.mark.parametrize("is_same", [True, False], ids=["the same request", "another request"])
+@pytest.mark.parametrize("operation", ["authorize", "charge", "report"])
+def test_a_request_whose_key_another_one_uses_while_it_waits_is_told_what_that_one_did(
+    customer, role_address, superuser_connection, operation, is_same
+):
+    """Keys are looked for before the wait: the one that waited finds its own taken, and asks again (0063)."""
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    statement = {
+        "authorize": "select * from credits_authorize(%s, 'k', %s, 'api', '', null, 600, 5)",
+        "charge": "select * from credits_charge(%s, 'charge', 'k', %s, 'api', '', null, null, 5)",
+        "report": "select * from credits_charge(%s, 'usage', 'k', %s, 'api', '', null, null, 5)",
+    }[operation]
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        try:
+            outcomes.append(str(getattr(customer, operation)(5 if is_same else 6, key="k").outcome))
+        finally:
+            connections.close_all()
+
+    with psycopg.connect(role_address("console_app")) as first:
+        first.execute(statement, [customer.id, MODEL])
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_until_blocked(superuser_connection, by=first.info.backend_pid)
+        first.commit()
+        thread.join()
+    assert outcomes == ["replayed" if is_same else "conflict"]
+    assert customer.summary().available_nano == 94
+
+
 def test_a_burning_lot_that_ends_while_an_authorization_waits_is_not_used(customer, role_address, superuser_connection):
     customer.give(10, expires_at=customer.now() + timedelta(seconds=2))
     customer.charge(1, key="the lot burns")
