@@ -111,7 +111,6 @@ class Charge(Row):
 
     account = models.ForeignKey(Account, models.PROTECT)
     idempotency_key = models.CharField(max_length=255)
-    fingerprint = models.BinaryField()
     price_version = models.ForeignKey(PriceVersion, models.PROTECT)
     surface = models.CharField(max_length=16)
     key_ref = models.CharField(max_length=64)
@@ -188,13 +187,12 @@ def charge(
         Conflict: the key was used for something else.
         Insufficient: credit lacks.
     """
-    asked = json.dumps([key, model, surface, key_ref, quantities], sort_keys=True).encode()
-    fingerprint = hashlib.sha256(asked).digest()
     with transaction.atomic():
         account = Account.objects.select_for_update().get(pk=account_id)
         past = Charge.objects.filter(account=account, idempotency_key=key).first()
         if past is not None:
-            if bytes(past.fingerprint) != fingerprint:
+            said = (past.price_version.priced_model.slug, past.surface, past.key_ref, past.quantities)
+            if said != (model, surface, key_ref, quantities):
                 raise Conflict(key)
             return past
         if account.state != "open":
@@ -216,7 +214,6 @@ def charge(
         made = Charge.objects.create(
             account=account,
             idempotency_key=key,
-            fingerprint=fingerprint,
             price_version=version,
             surface=surface,
             key_ref=key_ref,
@@ -323,7 +320,6 @@ def _fill(account: Account, version: PriceVersion, *, count: int) -> None:
             Charge(
                 account=account,
                 idempotency_key=f"past-{number}",
-                fingerprint=b"\0" * 32,
                 price_version=version,
                 surface="api",
                 key_ref="",

@@ -180,7 +180,6 @@ class Hold(models.Model):
 
     organization = models.ForeignKey("accounts.Organization", models.PROTECT, db_index=False, db_constraint=False)
     idempotency_key = models.CharField(max_length=255)
-    fingerprint = models.BinaryField()
     state = models.CharField(max_length=8, choices=State.choices, default=State.OPEN, db_default=State.OPEN)
     amount_nano = models.BigIntegerField()
     lot_ids = ArrayField(models.BigIntegerField())
@@ -227,7 +226,6 @@ class Charge(models.Model):
 
     organization = models.ForeignKey("accounts.Organization", models.PROTECT, db_index=False, db_constraint=False)
     idempotency_key = models.CharField(max_length=255)
-    fingerprint = models.BinaryField()
     operation = models.CharField(max_length=8, choices=Operation.choices)
     hold = models.ForeignKey("billing.Hold", models.PROTECT, null=True, db_index=False, db_constraint=False)
     price_version = models.ForeignKey("billing.PriceVersion", models.PROTECT, db_index=False, db_constraint=False)

@@ -42,8 +42,11 @@ class Told:
         assert self.superuser.execute(sql, parameters).rowcount != 0, f"nothing to change: {sql}"
 
 
-def rechain(ledger: Told, *, with_balances: bool = True) -> None:
-    """Write hashes, and balances, anew over all entries: what somebody would do who knows how they are made."""
+def rechain(ledger: Told, *, with_balances: bool = True, with_keys: bool = True) -> None:
+    """Write hashes, and balances, anew over all entries: what somebody would do who knows how they are made.
+
+    Without keys, as it was done before migration 0015.
+    """
     ledger.superuser.execute(
         f"""
         do $$
@@ -56,7 +59,9 @@ def rechain(ledger: Told, *, with_balances: bool = True) -> None:
               v_hash := sha256(v_hash || credits__entry_bytes(e.organization_id, e.seq, e.kind, e.lot_id,
                 e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at, e.booked_at, v_balance,
                 case when e.kind = 'grant'
-                  then (select credits__lot_terms(l) from billing_creditlot l where l.id = e.lot_id) end));
+                  then (select credits__lot_terms(l) from billing_creditlot l where l.id = e.lot_id)
+                when e.cause_kind = 'charge' and {with_keys} then
+                  (select credits__charge_terms(c.idempotency_key) from billing_charge c where c.id = e.cause_id) end));
               update billing_ledgerentry set hash = v_hash, balance_after_nano = v_balance where id = e.id;
             end loop;
             update billing_creditaccount set last_hash = v_hash where organization_id = a.organization_id;
@@ -438,7 +443,7 @@ def holds_are_settled_once(ledger: Told) -> str:
 @plants
 def holds_are_as_authorized(ledger: Told) -> str:
     hold = ledger.one(
-        "update billing_hold set expires_at = expires_at + interval '1 second' where id ="
+        "update billing_hold set expires_at = expires_at + interval '1 microsecond' where id ="
         " (select min(id) from billing_hold where state = 'voided') returning id"
     )
     return f"hold {hold}"
@@ -496,7 +501,7 @@ def charges_cost_their_price(ledger: Told) -> str:
 def charges_are_as_asked(ledger: Told) -> str:
     charge = ledger.one(
         "update billing_charge set key_ref = 'sk-of-somebody-else' where id ="
-        " (select min(id) from billing_charge) returning id"
+        " (select min(id) from billing_charge where operation = 'capture') returning id"
     )
     return f"charge {charge}"
 

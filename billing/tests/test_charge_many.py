@@ -91,8 +91,10 @@ def books(customer: Customer) -> dict[str, Any]:
         "charges": rows(
             Charge,
             "idempotency_key",
-            "fingerprint",
             "operation",
+            "price_version",
+            "surface",
+            "key_ref",
             "quantities",
             "amount_nano",
             "debt_nano",

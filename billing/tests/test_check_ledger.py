@@ -145,18 +145,18 @@ def test_the_command_fails_and_names_invariant_organization_and_row(check, corru
 
 def test_the_command_limits_the_rows_it_names_and_counts_all(check, told):
     told.superuser.execute("set local session_replication_role = replica")
-    told.do("update billing_charge set key_ref = key_ref || 'x'")
-    total = told.one("select count(*) from billing_charge")
+    told.do("update billing_charge set key_ref = key_ref || 'x' where operation = 'capture'")
+    total = told.one("select count(*) from billing_charge where operation = 'capture'")
     told.superuser.commit()
     try:
         status, text = check("--rows", "3")
     finally:
         told.superuser.execute("set local session_replication_role = replica")
-        told.do("update billing_charge set key_ref = rtrim(key_ref, 'x')")
+        told.do("update billing_charge set key_ref = rtrim(key_ref, 'x') where operation = 'capture'")
         told.superuser.commit()
     assert status == 1
     after = text.split(f"FAILED   charges_are_as_asked: {total} rows\n")[1].splitlines()
-    assert all(": its columns" in line for line in after[:3])
+    assert all("other columns than its hold" in line for line in after[:3])
     assert after[3].strip() == f"and {total - 3} more"
 
 
@@ -195,6 +195,40 @@ def test_the_command_writes_nothing_and_sees_one_instant(told, check):
             cursor.execute("update billing_purchase set failure_code = 'y'")
     told.do("update billing_purchase set failure_code = '' where state = 'failed'")
     told.superuser.commit()
+
+
+def test_a_chain_from_before_migration_0015_holds_and_one_without_the_terms_of_a_grant_does_not(told):
+    told.superuser.execute("set local session_replication_role = replica")
+    head = told.one("select max(last_hash) from billing_creditaccount")
+    rechain(told, with_keys=False)
+    assert told.one("select max(last_hash) from billing_creditaccount") != head
+    assert [verdict for verdict in told.verdicts() if not verdict.holds] == []
+    told.do(
+        "update billing_ledgerentry e set hash = sha256(p.hash || credits__entry_bytes(e.organization_id, e.seq, e.kind, e.lot_id,"
+        " e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at, e.booked_at,"
+        " e.balance_after_nano, null)) from billing_ledgerentry p where p.organization_id = e.organization_id"
+        " and p.seq = e.seq - 1 and e.kind = 'grant'"
+    )
+    assert "entries_are_chained" in {verdict.name for verdict in told.verdicts() if not verdict.holds}
+    told.superuser.rollback()
+
+
+def test_the_key_of_a_charge_is_in_the_chain(told):
+    told.superuser.execute("set local session_replication_role = replica")
+    charge = told.one(
+        "update billing_charge set idempotency_key = idempotency_key || 'x' where id ="
+        " (select max(cause_id) from billing_ledgerentry where kind = 'burn') returning id"
+    )
+    entries = {
+        f"entry {entry}"
+        for (entry,) in told.superuser.execute(
+            "select id from billing_ledgerentry where cause_kind = 'charge' and cause_id = %s", [charge]
+        )
+    }
+    broken = [verdict for verdict in told.verdicts() if not verdict.holds]
+    assert [verdict.name for verdict in broken] == ["entries_are_chained"]
+    assert {finding.row for finding in broken[0].findings} == entries
+    told.superuser.rollback()
 
 
 def test_a_history_that_is_written_anew_as_a_whole_is_found_by_its_recorded_heads(told, check, tmp_path):
@@ -263,6 +297,7 @@ _WHEN = "a time that only this row knows, within the bounds that are checked"
 _UNUSED = "known from what was charged by it; of a price that nobody used nothing follows"
 _UNNAMED = "a row that no other names"
 _REFUSED = "of usage that was refused: it moved nothing, and no other row tells of it"
+_GIVEN_BACK = "of a hold that was given back: nothing was charged by it"
 _TOLD = "what was told in the past: the account remembers the last of its kind, and only that is compared"
 _KEY = "made by a form; its work is done when the row stands"
 UNKNOWABLE = {
@@ -310,6 +345,12 @@ UNKNOWABLE = {
     "billing_hold.available_after_nano": "exact only where the operation had its instant for itself",
     "billing_charge.available_after_nano": "exact only where the operation had its instant for itself",
     "billing_hold.settled_at": _WHEN,
+    "billing_hold.expires_at": _WHEN,
+    "billing_hold.idempotency_key": "its repeat would tell; what it was captured with is another key",
+    "billing_hold.key_ref": _GIVEN_BACK,
+    "billing_hold.surface": _GIVEN_BACK,
+    "billing_charge.started_at": _WHEN,
+    "billing_charge.operation": "charge or usage: they differ only where credit lacks",
     "billing_hold.state": "voided or lapsed: both were given back whole",
     "billing_charge.id": "of a charge of nothing: it has no entries",
     "billing_purchase.id": _UNNAMED,

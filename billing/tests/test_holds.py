@@ -2,6 +2,7 @@
 
 import random
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -151,6 +152,28 @@ def test_an_authorize_key_answers_with_the_first_hold_whatever_became_of_it(cust
         assert customer.authorize(61, key="h").outcome == "conflict"
         assert customer.authorize(60, key="h", ttl_seconds=601).outcome == "conflict"
         assert customer.footprint() == before
+
+
+@pytest.mark.parametrize(
+    "other", [{"model": "two-nano-a-unit"}, {"surface": "workbench"}, {"key_ref": "sk-1"}], ids=lambda other: next(iter(other))
+)
+def test_case_020_a_key_of_a_hold_with_other_content_is_a_conflict_and_changes_nothing(customer, other):
+    customer.give(1_000)
+    customer.hold(7, key="h")
+    before = customer.footprint()
+    usage = replace(units(7), **other)
+    assert metering.authorize(organization_id=customer.id, key="h", usage=usage).outcome == "conflict"
+    assert customer.footprint() == before
+
+
+def test_case_020_a_key_of_a_capture_is_that_of_one_hold(customer):
+    customer.give(1_000)
+    first, second = customer.hold(7, key="1"), customer.hold(7, key="2")
+    customer.capture(first, 5, key="c")
+    before = customer.footprint()
+    assert customer.capture(second, 5, key="c").outcome == "conflict"
+    assert customer.charge(5, key="c").outcome == "conflict"
+    assert customer.footprint() == before
 
 
 def test_a_settled_hold_is_settled_once(customer):

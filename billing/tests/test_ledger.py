@@ -73,6 +73,20 @@ def test_case_020_a_key_with_other_content_is_a_conflict_and_changes_nothing(cus
     assert customer.footprint() == before
 
 
+def test_a_repeat_may_name_the_start_that_the_charge_has_and_no_other(customer):
+    customer.give(1_000)
+    charged = customer.charge(7, key="a")
+    began_at = Charge.objects.get(pk=charged.charge_id).charged_at
+    late = customer.charge(7, key="b", occurred_at=began_at - timedelta(days=1))
+    before = customer.footprint()
+    assert customer.charge(7, key="a", occurred_at=began_at).outcome == "replayed"
+    assert customer.charge(7, key="a", occurred_at=began_at + timedelta(microseconds=1)).outcome == "conflict"
+    again = customer.charge(7, key="b", occurred_at=began_at - timedelta(days=1))
+    assert (again.outcome, again.charge_id) == ("replayed", late.charge_id)
+    assert customer.charge(7, key="b").outcome == "conflict"
+    assert customer.footprint() == before
+
+
 def test_a_key_of_a_charge_used_for_a_capture_is_a_conflict(customer):
     customer.give(1_000)
     customer.charge(7, key="a")

@@ -37,7 +37,7 @@ def no_long_way(owner: Connection) -> Iterator[None]:
 
 def written(customer: Customer) -> list[object]:
     """What requests have left behind, without ids and hashes."""
-    skipped = {"id", "organization_id", "hash", "lot_id", "lot_ids", "cause_id", "hold_id", "fingerprint"}
+    skipped = {"id", "organization_id", "hash", "lot_id", "lot_ids", "cause_id", "hold_id"}
     tables = (Hold, Charge, LedgerEntry, UsageDay)
     rows: list[object] = [
         (table.__name__, sorted((name, value) for name, value in row.items() if name not in skipped))

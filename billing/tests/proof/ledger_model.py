@@ -721,9 +721,10 @@ class LedgerModel:
         account = self._found(organization_id, clock)
         if account is None:
             return Answer("organization_unknown")
-        content = (operation, *usage.content, occurred_at)
         known = _charge_of(account, key)
         if known is not None:
+            # Without a start of its own a charge began when it was charged.
+            content = (operation, *usage.content, occurred_at or known.charged_at)
             return _repeated(known, content, hold_id=None)
         if operation == "usage" and account.was_adjusted("usage", key):
             return Answer("conflict")
@@ -754,7 +755,7 @@ class LedgerModel:
             Charge(
                 id=charge_id,
                 key=key,
-                content=content,
+                content=(operation, *usage.content, started_at),
                 operation=operation,
                 hold_id=None,
                 usage=usage,

@@ -5,8 +5,7 @@ create function public.credits__authorize_any(
 language plpgsql as $$
 declare
   a public.billing_creditaccount;
-  v_hold public.billing_hold;
-  v_fingerprint bytea := public.credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, p_quantities, p_ttl_seconds::text);
+  v_hold record;
   v_now timestamptz;
   v_price record;
   v_cost record;
@@ -17,9 +16,16 @@ declare
 begin
   a := public.credits__lock(p_organization);
   if a.organization_id is null then return public.credits__refused('organization_unknown'); end if;
-  select * into v_hold from public.billing_hold where organization_id = p_organization and idempotency_key = p_key;
+  -- A repeat asks for what the row says.
+  select h.id, h.amount_nano, h.available_after_nano, h.expires_at,
+    (m.slug, h.surface, h.key_ref, h.quantities, h.expires_at) is not distinct from
+      (p_model, p_surface, p_key_ref, p_quantities, h.authorized_at + make_interval(secs => p_ttl_seconds)) as is_repeat
+  into v_hold
+  from public.billing_hold h
+  join public.billing_priceversion v on v.id = h.price_version_id join public.billing_pricedmodel m on m.id = v.priced_model_id
+  where h.organization_id = p_organization and h.idempotency_key = p_key;
   if found then
-    return row(case when v_hold.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, v_hold.id, null,
+    return row(case when v_hold.is_repeat then 'replayed' else 'conflict' end, v_hold.id, null,
       v_hold.amount_nano, 0, v_hold.available_after_nano, v_hold.expires_at, false, null)::public.credits_result;
   end if;
   if a.state <> 'open' then return public.credits__refused('organization_suspended'); end if;
@@ -49,13 +55,12 @@ begin
   if v_taken.taken <> v_cost.amount_nano then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
   a.unreserved_nano := a.unreserved_nano - v_taken.taken;
   a.held_nano := a.held_nano + v_taken.taken;
-  insert into public.billing_hold (organization_id, idempotency_key, fingerprint, state, amount_nano, lot_ids, lot_amounts_nano,
+  insert into public.billing_hold (organization_id, idempotency_key, state, amount_nano, lot_ids, lot_amounts_nano,
     price_version_id, surface, key_ref, quantities, started_at, authorized_at, expires_at, available_after_nano)
-  values (p_organization, p_key, v_fingerprint, 'open', v_cost.amount_nano, v_taken.lot_ids, v_taken.lot_amounts,
+  values (p_organization, p_key, 'open', v_cost.amount_nano, v_taken.lot_ids, v_taken.lot_amounts,
     v_price.version_id, p_surface, p_key_ref, p_quantities, v_now, v_now, v_now + make_interval(secs => p_ttl_seconds),
     v_available - v_cost.amount_nano)
-  returning id, amount_nano, available_after_nano, expires_at
-  into v_hold.id, v_hold.amount_nano, v_hold.available_after_nano, v_hold.expires_at;
+  returning id, amount_nano, available_after_nano, expires_at into v_hold;
   v_done := public.credits__save(a);
   return row('authorized', v_hold.id, null, v_hold.amount_nano, 0, v_hold.available_after_nano, v_hold.expires_at,
     a.low_at is distinct from v_was_low, null)::public.credits_result;
@@ -73,7 +78,6 @@ create function public.credits_authorize(
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_quantities jsonb := credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
-  v_fingerprint bytea;
   v_asked_at timestamptz; v_now timestamptz; v_expires_at timestamptz;
   v_version bigint; v_price_ends_at timestamptz; v_is_known boolean;
   v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint; v_request bigint;  -- rates
@@ -90,7 +94,6 @@ begin
     v_amount := credits__usual_cost(p_input, p_output, p_cache_write, p_cache_read, v_input, v_output, v_cache_write,
       v_cache_read, v_request);
     exit usual when (v_amount > 0 and not v_is_known and p_ttl_seconds between 1 and 3600) is not true;
-    v_fingerprint := credits__fingerprint('authorize', p_key, p_model, p_surface, p_key_ref, v_quantities, p_ttl_seconds::text);
     v_done := credits__queue(p_organization);
     v_now := greatest(credits_clock(), v_asked_at);
     exit usual when v_now >= v_price_ends_at;
@@ -106,10 +109,10 @@ begin
       returning a.burning_lot_id as lot_id, a.burning_ends_at as lot_ends_at, a.unreserved_nano as available_nano
     ),
     held as (
-      insert into billing_hold (id, organization_id, idempotency_key, fingerprint, state, amount_nano, lot_ids,
+      insert into billing_hold (id, organization_id, idempotency_key, state, amount_nano, lot_ids,
         lot_amounts_nano, price_version_id, surface, key_ref, quantities, started_at, authorized_at, expires_at,
         available_after_nano)
-      select v_id, p_organization, p_key, v_fingerprint, 'open', v_amount, array[lot_id],
+      select v_id, p_organization, p_key, 'open', v_amount, array[lot_id],
         array[v_amount], v_version, p_surface, p_key_ref, v_quantities, v_now, v_now, v_expires_at, available_nano
       from reserved
     )

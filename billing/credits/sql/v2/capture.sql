@@ -7,7 +7,7 @@ declare
   a public.billing_creditaccount;
   h public.billing_hold;
   v_charge record;
-  v_fingerprint bytea := public.credits__fingerprint('capture', p_key, '', '', '', p_quantities, p_hold::text);
+  v_terms bytea := public.credits__charge_terms(p_key);
   v_now timestamptz;
   v_cost record;
   v_model record;
@@ -26,10 +26,13 @@ declare
 begin
   a := public.credits__lock(p_organization);
   if a.organization_id is null then return public.credits__refused('organization_unknown'); end if;
-  select id, hold_id, fingerprint, amount_nano, debt_nano, available_after_nano into v_charge
+  -- A repeat asks for what the row says.
+  select id, hold_id, amount_nano, debt_nano, available_after_nano,
+    (operation, hold_id, quantities) is not distinct from ('capture', p_hold, p_quantities) as is_repeat
+  into v_charge
   from public.billing_charge where organization_id = p_organization and idempotency_key = p_key;
   if found then
-    return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, v_charge.hold_id,
+    return row(case when v_charge.is_repeat then 'replayed' else 'conflict' end, v_charge.hold_id,
       v_charge.id, v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::public.credits_result;
   end if;
   if exists (select from public.credits__adjusted(p_organization, 'capture', p_key)) then return public.credits__refused('conflict'); end if;
@@ -72,17 +75,20 @@ begin
   for i in 1 .. cardinality(v_spent_ids) loop
     a.held_nano := a.held_nano - v_spent_amounts[i];
     -- Valued at the authorization, when the lot was live.
-    a := public.credits__append(a, 'burn', v_spent_ids[i], -v_spent_amounts[i], 'charge', v_id, null, h.authorized_at, v_now);
+    a := public.credits__append(a, 'burn', v_spent_ids[i], -v_spent_amounts[i], 'charge', v_id, null, h.authorized_at, v_now,
+      v_terms);
   end loop;
-  a := public.credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
-  a := public.credits__owe(a, case when h.state = 'lapsed' then 'late_capture' else 'overshoot' end, v_debt, 'charge', v_id, v_now);
+  a := public.credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now,
+    p_terms => v_terms);
+  a := public.credits__owe(a, case when h.state = 'lapsed' then 'late_capture' else 'overshoot' end, v_debt, 'charge', v_id,
+    v_now, p_terms => v_terms);
   a := public.credits__give_back(a, v_back_ids, v_back_amounts, h, v_now);
   a := public.credits__pay_debt(a, 'hold', h.id, v_now);
   update public.billing_hold set state = 'captured', settled_at = v_now where id = h.id;
   v_available := public.credits__available_nano(a, v_now);
-  insert into public.billing_charge (id, organization_id, idempotency_key, fingerprint, operation, hold_id, price_version_id,
+  insert into public.billing_charge (id, organization_id, idempotency_key, operation, hold_id, price_version_id,
     surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-  values (v_id, p_organization, p_key, v_fingerprint, 'capture', h.id, h.price_version_id,
+  values (v_id, p_organization, p_key, 'capture', h.id, h.price_version_id,
     h.surface, h.key_ref, p_quantities, v_cost.amount_nano, v_debt, v_available, h.started_at, v_now);
   v_done := public.credits__count_usage(p_organization, h.started_at, h.surface, v_model.id, h.key_ref, p_quantities,
     v_cost.amount_nano);
@@ -105,13 +111,12 @@ create function public.credits_capture(
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_quantities jsonb := credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
-  v_fingerprint bytea; v_now timestamptz; h record;
+  v_now timestamptz; h record;
   v_amount bigint; v_available bigint; v_id bigint; v_done boolean;
 begin
   <<usual>>
   begin
     exit usual when p_quantities is not null;
-    v_fingerprint := credits__fingerprint('capture', p_key, '', '', '', v_quantities, p_hold::text);
     v_done := credits__queue(p_organization);
     perform from billing_creditaccount where organization_id = p_organization for no key update;
     select d.amount_nano, d.lot_ids[1] as lot_id, d.surface, d.key_ref, d.started_at, d.authorized_at, d.expires_at,
@@ -132,7 +137,8 @@ begin
       update billing_creditaccount a
       set last_at = v_now, last_seq = a.last_seq + 1,
         last_hash = sha256(a.last_hash || credits__entry_bytes(p_organization, a.last_seq + 1, 'burn', h.lot_id,
-          -v_amount, 'charge', v_id, null, null, h.authorized_at, v_now, a.unreserved_nano + a.held_nano - v_amount, null)),
+          -v_amount, 'charge', v_id, null, null, h.authorized_at, v_now, a.unreserved_nano + a.held_nano - v_amount,
+          credits__charge_terms(p_key))),
         held_nano = a.held_nano - h.amount_nano, unreserved_nano = a.unreserved_nano + h.amount_nano - v_amount,
         burning_remaining_nano = a.burning_remaining_nano + h.amount_nano - v_amount
       where a.organization_id = p_organization and a.debt_nano = 0 and a.last_at <= v_now
@@ -147,9 +153,9 @@ begin
       update billing_hold set state = 'captured', settled_at = v_now from paid where id = p_hold
     ),
     charged as (
-      insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, hold_id, price_version_id,
+      insert into billing_charge (id, organization_id, idempotency_key, operation, hold_id, price_version_id,
         surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-      select v_id, p_organization, p_key, v_fingerprint, 'capture', p_hold, h.price_version_id,
+      select v_id, p_organization, p_key, 'capture', p_hold, h.price_version_id,
         h.surface, h.key_ref, v_quantities, v_amount, 0, available_nano, h.started_at, v_now
       from paid
     ),

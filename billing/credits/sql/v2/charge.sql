@@ -14,8 +14,6 @@ language plpgsql as $$
 declare
   a public.billing_creditaccount;
   v_charge record;
-  v_fingerprint bytea := public.credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities,
-    (extract(epoch from p_started_at) * 1000000)::bigint::text);
   v_now timestamptz;
   v_started_at timestamptz;
   v_price record;
@@ -29,10 +27,16 @@ declare
 begin
   a := public.credits__lock(p_organization);
   if a.organization_id is null then return public.credits__refused('organization_unknown'); end if;
-  select id, fingerprint, amount_nano, debt_nano, available_after_nano into v_charge
-  from public.billing_charge where organization_id = p_organization and idempotency_key = p_key;
+  -- A repeat asks for what the row says; without a start it began when it was charged.
+  select c.id, c.amount_nano, c.debt_nano, c.available_after_nano,
+    (c.operation, m.slug, c.surface, c.key_ref, c.quantities, c.started_at) is not distinct from
+      (p_operation, p_model, p_surface, p_key_ref, p_quantities, coalesce(p_started_at, c.charged_at)) as is_repeat
+  into v_charge
+  from public.billing_charge c
+  join public.billing_priceversion v on v.id = c.price_version_id join public.billing_pricedmodel m on m.id = v.priced_model_id
+  where c.organization_id = p_organization and c.idempotency_key = p_key;
   if found then
-    return row(case when v_charge.fingerprint = v_fingerprint then 'replayed' else 'conflict' end, null, v_charge.id,
+    return row(case when v_charge.is_repeat then 'replayed' else 'conflict' end, null, v_charge.id,
       v_charge.amount_nano, v_charge.debt_nano, v_charge.available_after_nano, null, false, null)::public.credits_result;
   end if;
   if p_operation = 'usage' and exists (select from public.credits__adjusted(p_organization, 'usage', p_key)) then
@@ -65,15 +69,16 @@ begin
   v_taken := public.credits__take(p_organization, v_cost.amount_nano, v_now);
   v_debt := v_cost.amount_nano - v_taken.taken;
   if v_debt > 0 and p_operation = 'charge' then raise exception 'lots of organization % do not cover their sum', p_organization; end if;
-  insert into public.billing_charge (organization_id, idempotency_key, fingerprint, operation, price_version_id, surface, key_ref,
+  insert into public.billing_charge (organization_id, idempotency_key, operation, price_version_id, surface, key_ref,
     quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-  values (p_organization, p_key, v_fingerprint, p_operation, v_price.version_id, p_surface, p_key_ref,
+  values (p_organization, p_key, p_operation, v_price.version_id, p_surface, p_key_ref,
     p_quantities, v_cost.amount_nano, v_debt, v_available - v_cost.amount_nano, v_started_at, v_now)
   returning id into v_id;
   v_done := public.credits__count_usage(p_organization, v_started_at, p_surface, v_price.model_id, p_key_ref, p_quantities,
     v_cost.amount_nano);
-  a := public.credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now);
-  a := public.credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now);
+  a := public.credits__book_taken(a, 'burn', v_taken.lot_ids, v_taken.lot_amounts, 'charge', v_id, v_now, v_now,
+    p_terms => public.credits__charge_terms(p_key));
+  a := public.credits__owe(a, 'overshoot', v_debt, 'charge', v_id, v_now, p_terms => public.credits__charge_terms(p_key));
   a := public.credits__note_level(a, v_now, v_available - v_cost.amount_nano);
   a := public.credits__take_up(a, v_now);
   v_done := public.credits__save(a);
@@ -102,7 +107,6 @@ create function public.credits_charge(
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
   v_quantities jsonb := credits__usual_quantities(p_input, p_output, p_cache_write, p_cache_read);
-  v_fingerprint bytea; v_start text;
   v_asked_at timestamptz; v_now timestamptz; v_started_at timestamptz;
   v_version bigint; v_model bigint; v_price_ends_at timestamptz; v_is_known boolean;
   v_input bigint; v_output bigint; v_cache_write bigint; v_cache_read bigint; v_request bigint;  -- rates
@@ -120,8 +124,6 @@ begin
     v_amount := credits__usual_cost(p_input, p_output, p_cache_write, p_cache_read, v_input, v_output, v_cache_write,
       v_cache_read, v_request);
     exit usual when (v_amount > 0 and not v_is_known) is not true;
-    if p_started_at is not null then v_start := (extract(epoch from p_started_at) * 1000000)::bigint; end if;
-    v_fingerprint := credits__fingerprint(p_operation, p_key, p_model, p_surface, p_key_ref, v_quantities, v_start);
     v_done := credits__queue(p_organization);
     if p_operation = 'usage' then
       -- Staff may be charging the same usage by an adjustment, and don't line up either.
@@ -139,7 +141,8 @@ begin
       update billing_creditaccount a
       set last_at = v_now, last_seq = a.last_seq + 1,
         last_hash = sha256(a.last_hash || credits__entry_bytes(p_organization, a.last_seq + 1, 'burn', a.burning_lot_id,
-          -v_amount, 'charge', v_id, null, null, v_now, v_now, a.unreserved_nano + a.held_nano - v_amount, null)),
+          -v_amount, 'charge', v_id, null, null, v_now, v_now, a.unreserved_nano + a.held_nano - v_amount,
+          credits__charge_terms(p_key))),
         unreserved_nano = a.unreserved_nano - v_amount, burning_remaining_nano = a.burning_remaining_nano - v_amount
       where a.organization_id = p_organization and a.state = 'open' and a.debt_nano = 0 and a.last_at <= v_now
         and a.burning_remaining_nano > v_amount and a.burning_ends_at > v_now
@@ -150,9 +153,9 @@ begin
         a.unreserved_nano as available_nano, a.unreserved_nano + a.held_nano as balance_nano
     ),
     charged as (
-      insert into billing_charge (id, organization_id, idempotency_key, fingerprint, operation, price_version_id, surface,
+      insert into billing_charge (id, organization_id, idempotency_key, operation, price_version_id, surface,
         key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-      select v_id, p_organization, p_key, v_fingerprint, p_operation, v_version, p_surface,
+      select v_id, p_organization, p_key, p_operation, v_version, p_surface,
         p_key_ref, v_quantities, v_amount, 0, available_nano, v_started_at, v_now
       from paid
     ),

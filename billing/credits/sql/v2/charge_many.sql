@@ -106,8 +106,8 @@ begin
       end loop;
     end if;
     if v_last >= i then
-      v_run := public.credits__charge_run(a, p_events[i:v_last], p.fingerprints[i:v_last],
-        p.version_ids[i:v_last], p.model_ids[i:v_last], p.amounts[i:v_last], v_availables, v_lot);
+      v_run := public.credits__charge_run(a, p_events[i:v_last], p.version_ids[i:v_last], p.model_ids[i:v_last],
+        p.amounts[i:v_last], v_availables, v_lot);
       a := v_run.account;
       v_results := v_results || v_run.results;
     else
@@ -122,17 +122,14 @@ begin
   return v_results;
 end $$;
 
--- Events as the single call would see them, in their order: with fingerprint, price and cost, and whether only credit
--- decides.
+-- Events as the single call would see them, in their order: with price and cost, and whether only credit decides.
 create function public.credits__priced_events(
   a public.billing_creditaccount, p_events public.credits__event[], p_at timestamptz,
-  out fingerprints bytea[], out version_ids bigint[], out model_ids bigint[], out amounts bigint[], out are_plain boolean[]
+  out version_ids bigint[], out model_ids bigint[], out amounts bigint[], out are_plain boolean[]
 )
 language plpgsql stable as $$
 begin
   select
-    array_agg(public.credits__fingerprint(g.operation, g.key, g.model, g.surface, g.key_ref, g.quantities,
-      (extract(epoch from g.started_at) * 1000000)::bigint::text) order by g.n),
     array_agg(g.version_id order by g.n), array_agg(g.model_id order by g.n), array_agg(g.amount_nano order by g.n),
     array_agg(
       g.amount_nano is not null and (a.state = 'open' or g.operation = 'usage') and g.is_first
@@ -143,7 +140,7 @@ begin
         )
         and (g.operation <> 'usage' or not exists (select from public.credits__adjusted(a.organization_id, 'usage', g.key)))
       order by g.n)
-  into fingerprints, version_ids, model_ids, amounts, are_plain
+  into version_ids, model_ids, amounts, are_plain
   from (
     select e.*, v.id as version_id, m.id as model_id, first.n = e.n as is_first,
       coalesce(
@@ -168,8 +165,8 @@ end $$;
 -- Charges events that one lot covers, the burning one or the first live one, set-based: what single calls would have
 -- written, in their order. Those that don't tell when they began begin when they are charged.
 create function public.credits__charge_run(
-  a public.billing_creditaccount, p_events public.credits__event[], p_fingerprints bytea[],
-  p_version_ids bigint[], p_model_ids bigint[], p_amounts bigint[], p_availables bigint[], p_lot bigint,
+  a public.billing_creditaccount, p_events public.credits__event[], p_version_ids bigint[],
+  p_model_ids bigint[], p_amounts bigint[], p_availables bigint[], p_lot bigint,
   out account public.billing_creditaccount, out results public.credits_result[]
 )
 language plpgsql as $$
@@ -179,13 +176,13 @@ declare
   v_total bigint := (select sum(amount) from unnest(p_amounts) amount);
   v_done boolean;
 begin
-  insert into public.billing_charge (id, organization_id, idempotency_key, fingerprint, operation, price_version_id,
+  insert into public.billing_charge (id, organization_id, idempotency_key, operation, price_version_id,
     surface, key_ref, quantities, amount_nano, debt_nano, available_after_nano, started_at, charged_at)
-  select e.id, a.organization_id, e.key, e.fingerprint, e.operation, e.version_id, e.surface, e.key_ref, e.quantities,
+  select e.id, a.organization_id, e.key, e.operation, e.version_id, e.surface, e.key_ref, e.quantities,
     e.amount, 0, e.available, coalesce(e.started_at, a.last_at), a.last_at
-  from rows from (unnest(p_events), unnest(p_fingerprints, p_version_ids, v_ids, p_amounts, p_availables))
+  from rows from (unnest(p_events), unnest(p_version_ids, v_ids, p_amounts, p_availables))
     as e (operation, key, model, surface, key_ref, quantities, input, output, cache_write, cache_read, others, started_at,
-      fingerprint, version_id, id, amount, available);
+      version_id, id, amount, available);
   perform public.credits__count_usages(a.organization_id, p_events, p_model_ids, p_amounts, a.last_at);
   if v_total > 0 then
     if p_lot = a.burning_lot_id then
@@ -194,7 +191,7 @@ begin
     else
       update public.billing_creditlot set remaining_nano = remaining_nano - v_total where id = p_lot;
     end if;
-    a := public.credits__append_burns(a, p_lot, v_ids, p_amounts, a.last_at);
+    a := public.credits__append_burns(a, p_lot, v_ids, array(select key from unnest(p_events)), p_amounts, a.last_at);
   end if;
   v_done := public.credits__save(a);
   account := a;

@@ -1,14 +1,16 @@
 -- What a row of money must look like by itself, whoever writes it: the checks of the hot tables. They are functions,
--- because a check that is written out is read and planned anew by each statement that writes its row. An unknown (null)
--- is not sound.
+-- because a check that is written out is read and planned anew by each statement that writes its row. What may not be
+-- null says so in its column; of the rest null is nothing that is there (no hold, no line of auto-reload).
+--
+-- Every operator of a check is looked up anew in each transaction, so there are few: `least` is none, and leaves nulls out.
 create or replace function public.creditaccount_is_sound(
   p_state text, p_unreserved bigint, p_held bigint, p_debt bigint, p_reload_below bigint, p_burning bigint
 ) returns boolean
 language plpgsql immutable as $$
 begin
-  return p_unreserved >= 0 and p_held >= 0 and p_debt >= 0 and (p_reload_below is null or p_reload_below >= 0)
-    and (p_burning is null or (p_burning > 0 and p_burning <= p_unreserved))
-    and coalesce(p_state in ('open', 'frozen', 'closed'), false);
+  -- No sum is negative, and the burning lot has something, all of which is unreserved.
+  return least(p_unreserved, p_held, p_debt, p_reload_below, p_burning - 1, p_unreserved - p_burning) >= 0
+    and p_state in ('open', 'frozen', 'closed');
 end $$;
 
 -- A lot ends after it starts, is never overdrawn nor refilled above what it was granted as; paid lots have their
@@ -41,7 +43,7 @@ create or replace function public.charge_is_sound(
 ) returns boolean
 language plpgsql immutable as $$
 begin
-  if not (p_debt >= 0 and p_amount >= p_debt and p_surface in ('api', 'workbench', 'claude_code')) then
+  if not (least(p_debt, p_amount - p_debt) >= 0 and p_surface in ('api', 'workbench', 'claude_code')) then
     return false;
   end if;
   if p_hold is not null then return p_operation = 'capture'; end if;
@@ -54,7 +56,9 @@ create or replace function public.ledgerentry_is_sound(p_kind text, p_lot bigint
 returns boolean
 language plpgsql immutable as $$
 begin
-  if p_reverses is not null and not p_kind in ('reversal', 'debt_reversal', 'debt_reopened') then return false; end if;
+  if p_reverses is not null then
+    if not p_kind in ('reversal', 'debt_reversal', 'debt_reopened') then return false; end if;
+  end if;
   if p_lot is not null then
     if p_amount < 0 then
       return p_kind in ('burn', 'expiry', 'return_expired', 'debt_payment', 'adjustment', 'take_back');
@@ -71,7 +75,7 @@ end $$;
 create or replace function public.usageday_is_sound(p_requests bigint, p_amount bigint, p_reversed bigint) returns boolean
 language plpgsql immutable as $$
 begin
-  return p_requests > 0 and p_reversed >= 0 and p_amount >= p_reversed;
+  return least(p_requests - 1, p_reversed, p_amount - p_reversed) >= 0;
 end $$;
 
 -- A rate as usual charges read it: none above $200 for a million units, so that sums stay below 64 bits

@@ -19,11 +19,11 @@ end $$;
 
 create function public.credits__owe(
   a public.billing_creditaccount, p_kind text, p_amount bigint, p_cause_kind text, p_cause_id bigint, p_at timestamptz,
-  p_actor bigint default null
+  p_actor bigint default null, p_terms bytea default null
 ) returns public.billing_creditaccount
 language plpgsql as $$
 begin
   if p_amount = 0 then return a; end if;
   a.debt_nano := a.debt_nano + p_amount;
-  return public.credits__append(a, p_kind, null, -p_amount, p_cause_kind, p_cause_id, p_actor, p_at, p_at);
+  return public.credits__append(a, p_kind, null, -p_amount, p_cause_kind, p_cause_id, p_actor, p_at, p_at, p_terms);
 end $$;

@@ -1,7 +1,9 @@
 -- What the hash of an entry covers, as bytes: its columns in PostgreSQL's binary form of a row, where each has its type
 -- and length and an absent one a length of its own, so that no two entries give the same bytes. No session setting (DateStyle,
 -- TimeZone, extra_float_digits) changes a byte of it; the texts are kinds, which are ASCII in every client encoding. The
--- entry that grants a lot covers the lot's terms too (p_terms): nothing else would know the end of a lot that was given.
+-- entry that grants a lot covers the lot's terms too (p_terms): nothing else would know the end of a lot that was given. An
+-- entry of a charge covers the charge's key (credits__charge_terms): all else of a charge is known to its amount, its price
+-- and its day of usage.
 create function public.credits__entry_bytes(
   p_organization bigint, p_seq bigint, p_kind text, p_lot bigint, p_amount bigint,
   p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
@@ -30,6 +32,11 @@ language sql immutable as $$
   select int4send(length(l.kind)) || convert_to(l.kind, 'UTF8') || int8send(l.granted_nano)
     || timestamptz_send(l.effective_at) || timestamptz_send(l.expires_at)
 $$;
+
+-- What an entry of a charge covers of it. Keys are ASCII (the gate takes no others), so the bytes are the same in every
+-- client encoding; `convert_to` would say so itself, at eight times the cost.
+create function public.credits__charge_terms(p_key text) returns bytea
+language sql stable as $$ select textsend(p_key) $$;
 
 -- Inserts an entry, and returns its hash. Entries are inserted here, for many charges just below, and nowhere else but by
 -- the sweep of many accounts (credits_expire_due).
@@ -68,7 +75,7 @@ end $$;
 
 -- Inserts what single calls would have, one after the other, for charges that one lot pays. The sums are changed here.
 create function public.credits__append_burns(
-  a public.billing_creditaccount, p_lot bigint, p_charge_ids bigint[], p_amounts bigint[], p_at timestamptz
+  a public.billing_creditaccount, p_lot bigint, p_charge_ids bigint[], p_keys text[], p_amounts bigint[], p_at timestamptz
 ) returns public.billing_creditaccount
 language plpgsql as $$
 declare
@@ -83,7 +90,7 @@ begin
       v_seq := v_seq + 1;
       v_balance := v_balance - p_amounts[i];
       v_hash := sha256(v_hash || public.credits__entry_bytes(a.organization_id, v_seq, 'burn', p_lot, -p_amounts[i],
-        'charge', p_charge_ids[i], null, null, p_at, p_at, v_balance, null));
+        'charge', p_charge_ids[i], null, null, p_at, p_at, v_balance, public.credits__charge_terms(p_keys[i])));
     end if;
     v_balances := v_balances || v_balance;
     v_hashes := v_hashes || v_hash;

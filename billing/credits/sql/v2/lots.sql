@@ -42,14 +42,15 @@ end $$;
 -- Books what was taken as spent by one cause.
 create function public.credits__book_taken(
   a public.billing_creditaccount, p_kind text, p_lot_ids bigint[], p_lot_amounts bigint[],
-  p_cause_kind text, p_cause_id bigint, p_value_at timestamptz, p_booked_at timestamptz, p_actor bigint default null
+  p_cause_kind text, p_cause_id bigint, p_value_at timestamptz, p_booked_at timestamptz, p_actor bigint default null,
+  p_terms bytea default null
 ) returns public.billing_creditaccount
 language plpgsql as $$
 begin
   for i in 1 .. cardinality(p_lot_ids) loop
     a.unreserved_nano := a.unreserved_nano - p_lot_amounts[i];
     a := public.credits__append(a, p_kind, p_lot_ids[i], -p_lot_amounts[i], p_cause_kind, p_cause_id,
-      p_actor, p_value_at, p_booked_at);
+      p_actor, p_value_at, p_booked_at, p_terms);
   end loop;
   return a;
 end $$;

@@ -16,12 +16,3 @@ create function public.credits__refused(p_outcome text, p_amount bigint default 
 language sql immutable as $$
   select row(p_outcome, null, null, p_amount, null, p_available, null, p_is_newly_low, p_detail)::public.credits_result
 $$;
-
--- What was asked for under a key: a repeat with another one is a conflict. The key is part of it, so that the row can be
--- checked against its fingerprint as a whole.
-create function public.credits__fingerprint(p_operation text, p_key text, p_model text, p_surface text, p_key_ref text,
-  p_quantities jsonb, p_extra text) returns bytea
-language sql stable as $$
-  select sha256(convert_to(
-    jsonb_build_array(p_operation, p_key, p_model, p_surface, p_key_ref, p_quantities, p_extra)::text, 'UTF8'))
-$$;
