@@ -58,6 +58,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--shrink", action="store_true", help="look for the shortest history that is red (minutes)")
     group.addoption("--crossings", type=int, default=100, help="times that credit falls below the line of auto-reload")
     group.addoption("--days", type=int, default=4, help="virtual days over which they are spread")
+    group.addoption("--holds", type=int, default=500, help="holds that are settled, lapse or are left behind at random")
     group.addoption("--seed", type=int, default=None, help="tell the same histories again")
     group.addoption("--all-orders", action="store_true", help="tell all 720 orders of a purchase's events (minutes)")
     access = parser.getgroup("access", "the access matrix")
