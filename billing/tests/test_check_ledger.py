@@ -204,10 +204,10 @@ def test_a_chain_from_before_migration_0015_holds_and_one_without_the_terms_of_a
     assert told.one("select max(last_hash) from billing_creditaccount") != head
     assert [verdict for verdict in told.verdicts() if not verdict.holds] == []
     told.do(
-        "update billing_ledgerentry e set hash = sha256(p.hash || credits__entry_bytes(e.organization_id, e.seq, e.kind, e.lot_id,"
-        " e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at, e.booked_at,"
-        " e.balance_after_nano, null)) from billing_ledgerentry p where p.organization_id = e.organization_id"
-        " and p.seq = e.seq - 1 and e.kind = 'grant'"
+        "update billing_ledgerentry e set hash = sha256(p.hash || credits__entry_bytes(e.organization_id, e.seq,"
+        " e.kind, e.lot_id, e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at,"
+        " e.booked_at, e.balance_after_nano, null)) from billing_ledgerentry p"
+        " where p.organization_id = e.organization_id and p.seq = e.seq - 1 and e.kind = 'grant'"
     )
     assert "entries_are_chained" in {verdict.name for verdict in told.verdicts() if not verdict.holds}
     told.superuser.rollback()

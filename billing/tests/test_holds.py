@@ -156,7 +156,9 @@ def test_an_authorize_key_answers_with_the_first_hold_whatever_became_of_it(cust
 
 
 @pytest.mark.parametrize(
-    "other", [{"model": "two-nano-a-unit"}, {"surface": "workbench"}, {"key_ref": "sk-1"}], ids=lambda other: next(iter(other))
+    "other",
+    [{"model": "two-nano-a-unit"}, {"surface": "workbench"}, {"key_ref": "sk-1"}],
+    ids=["model", "surface", "API key"],
 )
 def test_case_020_a_key_of_a_hold_with_other_content_is_a_conflict_and_changes_nothing(customer, other):
     customer.give(1_000)
@@ -345,7 +347,7 @@ def test_a_lapse_into_an_ended_lot_moves_the_line_of_auto_reload(customer, clock
     assert (result.outcome, result.is_newly_low) == ("authorized", True)
 
 
-# Reads take ten times as long as what they look at, so they look at each of the first steps and at one in so many later.
+# Reads take ten times as long as what they look at: they look at each of the first steps, later at one in so many.
 LOOKED_AT_FIRST, LOOKED_AT_EVERY = 100, 50
 
 
@@ -363,7 +365,8 @@ def test_case_095_random_holds_never_leave_anything_held(customer, clock, reques
     for number in count():
         (act,) = chance.choices([*acts], weights=[*acts.values()])
         if act == "give":
-            customer.give(chance.randint(1, 2_000), expires_at=customer.now() + timedelta(minutes=chance.randint(1, 90)))
+            ends_at = customer.now() + timedelta(minutes=chance.randint(1, 90))
+            customer.give(chance.randint(1, 2_000), expires_at=ends_at)
         elif act == "authorize":
             result = customer.authorize(chance.randint(0, 90), key=f"{number}", ttl_seconds=chance.randint(1, 3_600))
             authorized += result.hold_id is not None

@@ -68,6 +68,12 @@ BUGS = (
         "v_charge.amount_nano, v_charge.debt_nano, public.credits__available_nano(a, a.last_at)",
     ),
     PlantedBug(
+        "a repeat may ask for something else",
+        "credits__charge_any",
+        "case when v_charge.is_repeat then 'replayed' else 'conflict' end",
+        "'replayed'",
+    ),
+    PlantedBug(
         "usage is charged at the price of now",
         "credits__price_in_force",
         "v.effective_at <= p_at and (v.superseded_at is null or v.superseded_at > p_at)",
