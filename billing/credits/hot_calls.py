@@ -7,6 +7,7 @@ those that a cursor raises.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from struct import Struct
 from typing import Any
 
@@ -53,8 +54,53 @@ _HEAD_BYTES = 8
 _length_at = Struct(">i").unpack_from
 
 
+class _Layout:
+    """The bytes of answers with one outcome, whose columns from the second on are numbers, truths or nothing.
+
+    Reading one is a single unpacking, a quarter of the time that going through the columns takes.
+    """
+
+    def __init__(self, outcome: str, forms: str) -> None:
+        """``forms`` has a character for each column after the outcome: q, ? (as in a Struct), or - for NULL."""
+        parts = [f">{_COUNT_BYTES}x", f"{_TYPE_BYTES}xi{len(outcome)}s"]
+        lengths, lengths_at, values_at = [len(outcome)], [0], [-1]
+        place = 2
+        for form in forms:
+            parts.append(f"{_TYPE_BYTES}xi{form.replace('-', '')}")
+            lengths.append(-1 if form == "-" else Struct(f">{form}").size)
+            lengths_at.append(place)
+            values_at.append(-2 if form == "-" else place + 1)
+            place += 1 if form == "-" else 2
+        layout = Struct("".join(parts))
+        self.size = layout.size
+        self._unpack = layout.unpack
+        self._lengths, self._lengths_of, self._values_of = (
+            tuple(lengths),
+            itemgetter(*lengths_at),
+            itemgetter(*values_at),
+        )
+        self._outcome, self._rest = outcome.encode(), (None, outcome)
+
+    def read(self, row: bytes) -> Row | None:
+        """Its columns; None where it is laid out otherwise, although it is as long."""
+        parts = self._unpack(row)
+        if self._lengths_of(parts) != self._lengths or parts[1] != self._outcome:
+            return None
+        columns: Row = self._values_of(parts + self._rest)
+        return columns
+
+
+# What nearly every charge and every capture answers.
+_LAYOUTS = {layout.size: layout for layout in (_Layout("charged", "-qqqq-?-"), _Layout("charged", "qqqqq-?-"))}
+
+
 def _columns(row: bytes) -> Row:
     """The columns of a `credits_result` that came as one value: that spares the server an eighth of an empty call."""
+    layout = _LAYOUTS.get(len(row))
+    return (layout.read(row) if layout else None) or _columns_one_by_one(row)
+
+
+def _columns_one_by_one(row: bytes) -> Row:
     values: list[object] = []
     start = _COUNT_BYTES
     for read in _READERS:
@@ -144,7 +190,9 @@ def autocommit_database() -> Any:
     # A test case's own transaction is the one exception: it is rolled back, and nobody else waits for its locks.
     if database.atomic_blocks and not database.atomic_blocks[-1]._from_testcase:
         raise InsideTransaction("metering must not run inside an open transaction")
-    database.ensure_connection()
+    # Asking for one that is there already costs as much as reading an answer.
+    if database.connection is None:
+        database.ensure_connection()
     return database
 
 

@@ -93,3 +93,60 @@ def test_a_connection_that_is_gone_is_told_as_the_database_told_it(
     with pytest.raises(OperationalError, match=r"terminating connection|server closed the connection"):
         fails_at_first(0, "40001")
     connections.close_all()
+
+
+@pytest.fixture
+def echo(owner_connection: Connection) -> Iterator[HotCall]:
+    """A hot function that answers what it is told."""
+    owner_connection.execute(
+        "create function public.echoed(p_row text) returns public.credits_result language sql"
+        " as $$ select p_row::public.credits_result $$; grant execute on function public.echoed to console_app"
+    )
+    yield HotCall("echoed", parameters=1)
+    owner_connection.execute("drop function public.echoed")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "(charged,,8,7,0,93,,f,)",
+        "(charged,9,8,7,0,-93,,t,)",
+        f"(charged,,{2**63 - 1},{-(2**63)},0,93,,t,)",
+        "(authorized,9,,7,0,93,2026-11-26 12:00:00.000001+00,f,)",
+        "(price_missing,,,,,,,f,orion-medium)",
+        ",,,,,,,,".join("()"),
+    ],
+)
+def test_an_answer_reads_as_a_cursor_reads_it(echo: HotCall, row: str) -> None:
+    assert echo(row) == as_a_cursor_reads(row)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "(chargeX,,8,7,0,93,,f,)",
+        "(charged,8,,7,0,93,,f,)",
+        "(charged,,8,7,0,,2026-11-26,f,)",
+        '(charge,,8,7,0,93,,f,"x")',
+    ],
+    ids=["another outcome", "another column", "an instant", "a detail"],
+)
+def test_an_answer_that_is_only_as_long_as_a_usual_one_is_read_as_what_it_is(echo: HotCall, row: str) -> None:
+    usual = length("(charged,,8,7,0,93,,f,)")
+    assert length(row) == usual
+    assert echo(row) == as_a_cursor_reads(row)
+
+
+def as_a_cursor_reads(row: str) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute("select (%s::public.credits_result).*", [row])
+        columns: tuple[Any, ...] | None = cursor.fetchone()
+    return columns
+
+
+def length(row: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("select length(record_send(%s::public.credits_result))", [row])
+        (count,) = cursor.fetchone() or (0,)
+    assert isinstance(count, int)
+    return count
