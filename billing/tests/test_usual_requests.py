@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connections, transaction
+from django.db import DataError, connections, transaction
 
 from billing.credits import ledger
 from billing.models import Charge, CreditAccount, Hold, LedgerEntry, UsageDay
@@ -155,8 +155,62 @@ def test_a_price_that_ends_while_a_request_waits_is_not_used_from_its_very_end_o
 def test_a_hold_of_no_length_is_refused_also_where_all_else_is_usual(customer, bad):
     customer.give(100)
     customer.charge(1, key="the lot burns")
-    with connections["default"].cursor() as cursor, pytest.raises(Exception, match="from 1 second to 60 minutes"):
+    with connections["default"].cursor() as cursor, pytest.raises(DataError, match="from 1 second to 60 minutes"):
         cursor.execute("select credits_authorize(%s, 'h', %s, 'api', '', null, %s, 1)", [customer.id, MODEL, bad])
+
+
+def test_a_lapsed_hold_of_a_single_nano_is_given_back(customer, credits_clock):
+    credits_clock.set(customer.now())
+    customer.give(10)
+    customer.charge(1, key="the lot burns")
+    customer.hold(1, key="h", ttl_seconds=60)
+    credits_clock.advance(timedelta(seconds=60))
+    result = customer.authorize(4, key="after it")
+    assert (result.outcome, result.debt_nano, result.available_nano) == ("authorized", 0, 5)
+    assert CreditAccount.objects.get(organization_id=customer.id).held_nano == 4
+    customer.hold(1, key="i", ttl_seconds=60)
+    credits_clock.advance(timedelta(seconds=600))
+    assert customer.charge(9, key="all").outcome == "charged"
+
+
+def test_a_usual_authorization_answers_as_the_long_way_does(customer, owner_connection):
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    with no_long_way(owner_connection):
+        usual = customer.authorize(9, key="h")
+    again = customer.authorize(9, key="h")
+    assert again == usual._replace(outcome="replayed")
+
+
+@pytest.mark.parametrize("operation", ["authorize", "charge"])
+def test_a_burning_lot_that_ends_at_the_very_instant_of_the_answer_is_not_used(
+    customer, credits_clock, owner_connection, operation
+):
+    """The clock goes on by a microsecond each time it is read: the lot ends when it is read for the third time."""
+    start = customer.now()
+    credits_clock.set(start)
+    customer.give(1_000, expires_at=start + timedelta(microseconds=3))
+    customer.charge(1, key="the lot burns")
+    with clock_that_ticks(owner_connection, credits_clock, start):
+        assert getattr(customer, operation)(10, key="a").outcome == "insufficient"
+
+
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("fee", [0, 5 * 10**6])
+def test_units_of_one_usual_class_cost_exactly_their_rate_and_the_fee(owner_connection, place, fee):
+    units = [None] * 4
+    units[place] = 7
+    rates = [2 * 10**6, 3 * 10**6, 11 * 10**6, 13 * 10**6]
+    assert usual_cost(owner_connection, *units, *rates, fee) == 7 * rates[place] // 10**6 + fee // 10**6
+    assert usual_cost(owner_connection, *units, *[rate + 1 for rate in rates], fee) == (
+        7 * rates[place] // 10**6 + fee // 10**6 + 1
+    )
+
+
+def usual_cost(owner_connection, *numbers):
+    marks = ", ".join(["%s::bigint"] * 9)
+    (cost,) = owner_connection.execute(f"select credits__usual_cost({marks})", numbers).fetchone()
+    return cost
 
 
 @pytest.mark.parametrize("is_same", [True, False], ids=["the same request", "another request"])
