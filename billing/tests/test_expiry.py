@@ -244,7 +244,7 @@ def test_case_065_no_time_zone_or_date_style_of_a_session_changes_an_end_or_a_ha
             cursor.execute(
                 "select e.hash = sha256(p.hash || record_send(row(e.organization_id, e.seq, 'burn'::text, e.lot_id,"
                 " e.amount_nano, 'charge'::text, e.cause_id, null::bigint, null::bigint, e.value_at, e.booked_at,"
-                " e.balance_after_nano, null::bytea)))"
+                " e.balance_after_nano, 'before'::bytea)))"
                 " from billing_ledgerentry e join billing_ledgerentry p"
                 " on p.organization_id = e.organization_id and p.seq = e.seq - 1 where e.kind = 'burn'"
             )

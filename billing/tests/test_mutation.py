@@ -50,7 +50,8 @@ def test_every_function_of_the_ledger_has_mutants():
         for path in (CHECKOUT / catalogue.SQL_FOLDER).glob("*.sql")
         for function in sql_edits.FUNCTION.finditer(path.read_text(encoding="utf-8"))
     }
-    assert functions - mutated == {"credits_clock"}
+    # One reads the clock, the other hands a key on: there is nothing in them to edit.
+    assert functions - mutated == {"credits_clock", "credits__charge_terms"}
 
 
 def test_the_same_seed_chooses_the_same_mutants():

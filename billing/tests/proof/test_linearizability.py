@@ -221,7 +221,10 @@ def test_answers_of_concurrent_clients_have_an_order_that_explains_them(
 
 @pytest.fixture
 def copied_ledger(superuser_connection) -> Iterator[Callable[[str], None]]:
-    """A copy of tables without what guards sums and keys, and of the functions by text, in a schema of its own."""
+    """A copy of tables without what guards sums, and of the functions by text, in a schema of its own.
+
+    Keys are guarded there too: who brings the same one at the same moment is told by their unique rows, not by the lock.
+    """
 
     def build(lock_line: str) -> None:
         superuser_connection.execute("drop schema if exists control cascade; create schema control")
@@ -246,6 +249,8 @@ def copied_ledger(superuser_connection) -> Iterator[Callable[[str], None]]:
         superuser_connection.execute(
             "alter table control.billing_creditlot add check (expires_at > effective_at);"
             "create unique index on control.billing_creditaccount (organization_id);"
+            "create unique index on control.billing_charge (organization_id, idempotency_key);"
+            "create unique index on control.billing_hold (organization_id, idempotency_key);"
             "create unique index on control.billing_usageday (organization_id, day, surface, priced_model_id, key_ref);"
             "create unique index on control.billing_unpricedusage"
             " (organization_id, operation, idempotency_key, model, token_class)"
