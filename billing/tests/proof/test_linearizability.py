@@ -223,7 +223,7 @@ def test_answers_of_concurrent_clients_have_an_order_that_explains_them(
 def copied_ledger(superuser_connection) -> Iterator[Callable[[str], None]]:
     """A copy of tables without what guards sums, and of the functions by text, in a schema of its own.
 
-    Keys are guarded there too: who brings the same one at the same moment is told by their unique rows, not by the lock.
+    Keys are guarded there too: who brings the same one at the same moment is told by unique rows, not by the lock.
     """
 
     def build(lock_line: str) -> None:
