@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import DataError, connections, transaction
 
-from billing.credits import ledger
+from billing.credits import invariants, ledger
 from billing.models import Charge, CreditAccount, Hold, LedgerEntry, UsageDay
 from billing.tests.customer import MODEL, Customer, clock_that_ticks, publish_price
 from billing.tests.test_charge_races import wait_until_blocked
@@ -24,14 +24,14 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @contextmanager
-def no_long_way(owner: Connection) -> Iterator[None]:
+def no_long_way(owner: Connection, *long_ways: str) -> Iterator[None]:
     """Only usual requests can be served inside."""
-    for name in LONG_WAYS:
+    for name in long_ways or LONG_WAYS:
         owner.execute(f"alter function public.{name} rename to {name}_hidden")
     try:
         yield
     finally:
-        for name in LONG_WAYS:
+        for name in long_ways or LONG_WAYS:
             owner.execute(f"alter function public.{name}_hidden rename to {name}")
 
 
@@ -171,6 +171,22 @@ def test_a_lapsed_hold_of_a_single_nano_is_given_back(customer, credits_clock):
     customer.hold(1, key="i", ttl_seconds=60)
     credits_clock.advance(timedelta(seconds=600))
     assert customer.charge(9, key="all").outcome == "charged"
+
+
+def test_what_usual_requests_write_beside_a_hold_keeps_every_promise(customer, owner_connection):
+    """The balance in an entry and in its hash counts what is held."""
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    with no_long_way(owner_connection, *LONG_WAYS, "credits__charge_any"):
+        customer.hold(20, key="h")
+        hold_id = customer.hold(10, key="i")
+        customer.charge(5, key="a")
+        customer.report(6, key="b")
+        customer.capture(hold_id, 7)
+    assert [entry.balance_after_nano for entry in LedgerEntry.objects.order_by("seq")] == [100, 99, 94, 88, 81]
+    with transaction.atomic(), connections["default"].cursor() as cursor:
+        verdicts = list(invariants.examine(cursor, at=customer.now(), organization_id=customer.id))
+    assert [verdict.name for verdict in verdicts if not verdict.holds] == []
 
 
 def test_a_usual_authorization_answers_as_the_long_way_does(customer, owner_connection):
