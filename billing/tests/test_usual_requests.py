@@ -214,7 +214,7 @@ def test_a_burning_lot_that_ends_at_the_very_instant_of_the_answer_is_not_used(
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("fee", [0, 5 * 10**6])
 def test_units_of_one_usual_class_cost_exactly_their_rate_and_the_fee(owner_connection, place, fee):
-    units = [None] * 4
+    units: list[int | None] = [None] * 4
     units[place] = 7
     rates = [2 * 10**6, 3 * 10**6, 11 * 10**6, 13 * 10**6]
     assert usual_cost(owner_connection, *units, *rates, fee) == 7 * rates[place] // 10**6 + fee // 10**6
