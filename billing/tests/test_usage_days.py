@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing.credits import ledger, metering
+from billing.credits import ledger, metering, prices
 from billing.models import UsageDay
 from billing.tests.customer import Customer, publish_price, units
 
@@ -153,3 +153,73 @@ def test_case_065_the_day_of_usage_is_utcs_whatever_zone_a_session_has(customer)
         metering.report_usage(organization_id=customer.id, key=zone, usage=units(1), occurred_at=at)
         assert "agree" in run(check=True)
     assert days(customer) == {at.date(): (3, 3, 0)}
+
+
+ALL_CLASSES = ("input", "output", "cache_write", "cache_read", "batch_input", "batch_output")
+
+
+def use_every_class_twice(customer: Customer, operation: str) -> None:
+    """The same request twice on one day, each by a call of its own, and a part of one given back in two steps."""
+    prices.publish(
+        prices=prices.ModelPrices(
+            slug="every-class", name="every-class", prices_nano_per_million=dict.fromkeys(ALL_CLASSES, 10**6)
+        ),
+        effective_at=customer.now() - timedelta(days=1),
+    )
+    quantities = {name: 3 + place for place, name in enumerate(ALL_CLASSES)}
+    usage = metering.Usage(model="every-class", quantities=quantities)
+    for number in range(2):
+        key = f"{operation}-{number}"
+        if operation == "many":
+            (charge,) = metering.charge_many([metering.Event(organization_id=customer.id, key=key, usage=usage)])
+        else:
+            charge = metering.charge(organization_id=customer.id, key=key, usage=usage)
+        assert charge.charge_id is not None
+    for _ in range(2):
+        ledger.reverse(
+            organization_id=customer.id,
+            cause_kind="charge",
+            cause_id=charge.charge_id,
+            amount_nano=4,
+            key=uuid4(),
+            actor_id=1,
+            reason="for a test",
+        )
+
+
+@pytest.mark.parametrize("operation", ["single", "many"])
+def test_a_day_adds_up_every_class_of_equal_requests(customer, operation):
+    use_every_class_twice(customer, operation)
+    day = UsageDay.objects.get(organization_id=customer.id)
+    usual = (day.input_units, day.output_units, day.cache_write_units, day.cache_read_units)
+    assert (day.requests, day.amount_nano, day.reversed_nano) == (2, 66, 8)
+    assert (usual, day.other_units) == ((6, 8, 10, 12), {"batch_input": 14, "batch_output": 16})
+
+
+def test_a_rebuild_makes_every_column_of_a_day_anew_and_leaves_right_days_as_they_are(customer, superuser_connection):
+    use_every_class_twice(customer, "single")
+    use_many(customer)
+    before = everything(customer)
+    assert ledger_rebuilds(customer) == 0
+    assert everything(customer) == before
+    for column in ("requests", "amount_nano", *(f"{name}_units" for name in ALL_CLASSES[:4])):
+        superuser_connection.execute(
+            f"update billing_usageday set {column} = {column} + 1 where organization_id = %s", [customer.id]
+        )
+        assert ledger_rebuilds(customer) == len(before)
+        assert everything(customer) == before, column
+    for column, value in (("reversed_nano", "0"), ("other_units", "'{}'")):
+        superuser_connection.execute(
+            f"update billing_usageday set {column} = {value} where organization_id = %s", [customer.id]
+        )
+        assert ledger_rebuilds(customer) == 1 + (column == "reversed_nano")
+        assert everything(customer) == before, column
+
+
+def ledger_rebuilds(customer: Customer) -> int:
+    """How many days were wrong."""
+    with connection.cursor() as cursor:
+        cursor.execute("select credits_rebuild_usage_days(%s)", [customer.id])
+        (wrong,) = cursor.fetchone() or (None,)
+    assert isinstance(wrong, int)
+    return wrong
