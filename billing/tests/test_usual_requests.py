@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import DataError, connections, transaction
 
-from billing.credits import invariants, ledger
+from billing.credits import invariants, ledger, metering, prices
 from billing.models import Charge, CreditAccount, Hold, LedgerEntry, UsageDay
 from billing.tests.customer import MODEL, Customer, clock_that_ticks, publish_price
 from billing.tests.test_charge_races import wait_until_blocked
@@ -320,3 +320,46 @@ def test_case_100_a_capture_that_waits_while_staff_charge_its_usage_is_a_conflic
         thread.join()
     assert outcomes == ["conflict"]
     assert customer.capture(hold_id, 5, key="another key").outcome == "charged"
+
+
+def test_every_entry_of_a_charge_has_the_charges_key_in_its_hash(customer, owner_connection):
+    """The invariant takes hashes without it too, because of entries from before migration 0015."""
+    customer.give(50)
+    customer.give(50)
+    customer.charge(1, key="usual")
+    customer.capture(customer.hold(10, key="h"), 9, key="usual capture")
+    customer.capture(customer.hold(60, key="i"), 55, key="capture of two lots")
+    metering.charge_many([customer.event(2, key="run"), customer.event(3, key="of two")])
+    customer.capture(customer.hold(5, key="j"), 40, key="capture with debt")
+    customer.report(7, key="debt")
+    rows = owner_connection.execute(
+        "select c.idempotency_key, e.kind, e.hash = sha256(p.hash || credits__entry_bytes(e.organization_id, e.seq,"
+        " e.kind, e.lot_id, e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at, e.booked_at,"
+        " e.balance_after_nano, credits__charge_terms(c.idempotency_key)))"
+        " from billing_ledgerentry e join billing_ledgerentry p on p.organization_id = e.organization_id"
+        " and p.seq = e.seq - 1 join billing_charge c on e.cause_kind = 'charge' and c.id = e.cause_id"
+    ).fetchall()
+    assert [row for row in rows if not row[2]] == []
+    assert len({key for key, _, _ in rows}) == 7
+    assert {kind for _, kind, _ in rows} == {"burn", "overshoot"}
+
+
+def test_the_day_adds_up_every_usual_class_of_usual_captures(customer, owner_connection):
+    quantities = {"input": 3, "output": 4, "cache_write": 5, "cache_read": 6}
+    prices.publish(
+        prices=prices.ModelPrices(
+            slug="cached", name="cached", prices_nano_per_million=dict.fromkeys(quantities, 10**6)
+        ),
+        effective_at=customer.now() - timedelta(days=1),
+    )
+    customer.give(1_000)
+    customer.charge(1, key="the lot burns")
+    with no_long_way(owner_connection):
+        for number in range(2):
+            usage = metering.Usage(model="cached", quantities=quantities)
+            hold = metering.authorize(organization_id=customer.id, key=f"{number}", usage=usage)
+            assert hold.hold_id is not None
+            metering.capture(organization_id=customer.id, hold_id=hold.hold_id, key=f"c{number}", quantities=quantities)
+    day = UsageDay.objects.get(organization_id=customer.id, priced_model__slug="cached")
+    assert (day.requests, day.input_units, day.output_units) == (2, 6, 8)
+    assert (day.cache_write_units, day.cache_read_units) == (10, 12)
