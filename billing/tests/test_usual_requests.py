@@ -334,7 +334,8 @@ def test_every_entry_of_a_charge_has_the_charges_key_in_its_hash(customer, owner
     customer.report(7, key="debt")
     rows = owner_connection.execute(
         "select c.idempotency_key, e.kind, e.hash = sha256(p.hash || credits__entry_bytes(e.organization_id, e.seq,"
-        " e.kind, e.lot_id, e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at, e.booked_at,"
+        " e.kind, e.lot_id, e.amount_nano, e.cause_kind, e.cause_id, e.reverses_seq, e.actor_id, e.value_at,"
+        " e.booked_at,"
         " e.balance_after_nano, credits__charge_terms(c.idempotency_key)))"
         " from billing_ledgerentry e join billing_ledgerentry p on p.organization_id = e.organization_id"
         " and p.seq = e.seq - 1 join billing_charge c on e.cause_kind = 'charge' and c.id = e.cause_id"
