@@ -54,6 +54,10 @@ _HEAD_BYTES = 8
 _length_at = Struct(">i").unpack_from
 
 
+# Where a layout finds what it appends to what it unpacked.
+_NULL_AT, _OUTCOME_AT = -2, -1
+
+
 class _Layout:
     """The bytes of answers with one outcome, whose columns from the second on are numbers, truths or nothing.
 
@@ -62,31 +66,27 @@ class _Layout:
 
     def __init__(self, outcome: str, forms: str) -> None:
         """``forms`` has a character for each column after the outcome: q, ? (as in a Struct), or - for NULL."""
-        parts = [f">{_COUNT_BYTES}x", f"{_TYPE_BYTES}xi{len(outcome)}s"]
-        lengths, lengths_at, values_at = [len(outcome)], [0], [-1]
-        place = 2
-        for form in forms:
-            parts.append(f"{_TYPE_BYTES}xi{form.replace('-', '')}")
-            lengths.append(-1 if form == "-" else Struct(f">{form}").size)
+        columns = (f"{len(outcome)}s", *forms)
+        layout = Struct(f">{_COUNT_BYTES}x" + "".join(f"{_TYPE_BYTES}xi{form.removeprefix('-')}" for form in columns))
+        lengths, lengths_at, values_at, place = [], [], [], 0
+        for form in columns:
+            is_null = form == "-"
+            lengths.append(-1 if is_null else Struct(f">{form}").size)
             lengths_at.append(place)
-            values_at.append(-2 if form == "-" else place + 1)
-            place += 1 if form == "-" else 2
-        layout = Struct("".join(parts))
+            values_at.append(_NULL_AT if is_null else place + 1)
+            place += 1 if is_null else 2
         self.size = layout.size
         self._unpack = layout.unpack
-        self._lengths, self._lengths_of, self._values_of = (
-            tuple(lengths),
-            itemgetter(*lengths_at),
-            itemgetter(*values_at),
-        )
-        self._outcome, self._rest = outcome.encode(), (None, outcome)
+        self._lengths, self._lengths_of = tuple(lengths), itemgetter(*lengths_at)
+        self._outcome, self._values_of = outcome.encode(), itemgetter(_OUTCOME_AT, *values_at[1:])
+        self._appended = (None, outcome)
 
     def read(self, row: bytes) -> Row | None:
         """Its columns; None where it is laid out otherwise, although it is as long."""
         parts = self._unpack(row)
         if self._lengths_of(parts) != self._lengths or parts[1] != self._outcome:
             return None
-        columns: Row = self._values_of(parts + self._rest)
+        columns: Row = self._values_of(parts + self._appended)
         return columns
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing.credits import ledger, metering, prices
+from billing.credits import ledger, metering, prices, usage_days
 from billing.models import UsageDay
 from billing.tests.customer import Customer, publish_price, units
 
@@ -53,12 +53,17 @@ def use_many(customer: Customer) -> None:
     events = [metering.Event(organization_id=customer.id, key=f"batch-{n}", usage=usage) for n in range(5)]
     assert all(result.outcome == "charged" for result in metering.charge_many(events))
     for charge in (customer.charge(77, key="kept"), customer.charge(99, key="given-back")):
-        assert charge.charge_id is not None
+        assert charge.outcome == "charged"
+    give_back(customer, charge, 40)
+
+
+def give_back(customer: Customer, charge: metering.Result, amount_nano: int) -> None:
+    assert charge.charge_id is not None
     ledger.reverse(
         organization_id=customer.id,
         cause_kind="charge",
         cause_id=charge.charge_id,
-        amount_nano=40,
+        amount_nano=amount_nano,
         key=uuid4(),
         reason="test",
         actor_id=None,
@@ -166,25 +171,19 @@ def use_every_class_twice(customer: Customer, operation: str) -> None:
         ),
         effective_at=customer.now() - timedelta(days=1),
     )
+    at = customer.now()
     quantities = {name: 3 + place for place, name in enumerate(ALL_CLASSES)}
     usage = metering.Usage(model="every-class", quantities=quantities)
     for number in range(2):
         key = f"{operation}-{number}"
         if operation == "many":
-            (charge,) = metering.charge_many([metering.Event(organization_id=customer.id, key=key, usage=usage)])
+            event = metering.Event(organization_id=customer.id, key=key, usage=usage, occurred_at=at)
+            (charge,) = metering.charge_many([event])
         else:
-            charge = metering.charge(organization_id=customer.id, key=key, usage=usage)
-        assert charge.charge_id is not None
+            charge = metering.charge(organization_id=customer.id, key=key, usage=usage, occurred_at=at)
+        assert charge.outcome == "charged"
     for _ in range(2):
-        ledger.reverse(
-            organization_id=customer.id,
-            cause_kind="charge",
-            cause_id=charge.charge_id,
-            amount_nano=4,
-            key=uuid4(),
-            actor_id=1,
-            reason="for a test",
-        )
+        give_back(customer, charge, 4)
 
 
 @pytest.mark.parametrize("operation", ["single", "many"])
@@ -200,26 +199,17 @@ def test_a_rebuild_makes_every_column_of_a_day_anew_and_leaves_right_days_as_the
     use_every_class_twice(customer, "single")
     use_many(customer)
     before = everything(customer)
-    assert ledger_rebuilds(customer) == 0
+    assert usage_days.rebuild(organization_id=customer.id) == 0
     assert everything(customer) == before
     for column in ("requests", "amount_nano", *(f"{name}_units" for name in ALL_CLASSES[:4])):
         superuser_connection.execute(
             f"update billing_usageday set {column} = {column} + 1 where organization_id = %s", [customer.id]
         )
-        assert ledger_rebuilds(customer) == len(before)
+        assert usage_days.rebuild(organization_id=customer.id) == len(before)
         assert everything(customer) == before, column
     for column, value in (("reversed_nano", "0"), ("other_units", "'{}'")):
         superuser_connection.execute(
             f"update billing_usageday set {column} = {value} where organization_id = %s", [customer.id]
         )
-        assert ledger_rebuilds(customer) == 1 + (column == "reversed_nano")
+        assert usage_days.rebuild(organization_id=customer.id) == 1 + (column == "reversed_nano")
         assert everything(customer) == before, column
-
-
-def ledger_rebuilds(customer: Customer) -> int:
-    """How many days were wrong."""
-    with connection.cursor() as cursor:
-        cursor.execute("select credits_rebuild_usage_days(%s)", [customer.id])
-        (wrong,) = cursor.fetchone() or (None,)
-    assert isinstance(wrong, int)
-    return wrong

@@ -345,7 +345,8 @@ def test_every_entry_of_a_charge_has_the_charges_key_in_its_hash(customer, owner
     assert {kind for _, kind, _ in rows} == {"burn", "overshoot"}
 
 
-def test_the_day_adds_up_every_usual_class_of_usual_captures(customer, owner_connection):
+def test_the_day_adds_up_every_usual_class_of_usual_captures(customer, credits_clock, owner_connection):
+    credits_clock.set(customer.now())
     quantities = {"input": 3, "output": 4, "cache_write": 5, "cache_read": 6}
     prices.publish(
         prices=prices.ModelPrices(
