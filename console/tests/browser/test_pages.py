@@ -550,6 +550,22 @@ def test_the_month_is_chosen_and_the_chart_opens_as_a_table(site, buyer):
     expect(page.get_by_role("heading", name="Usage", level=1)).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_amounts_beside_the_chart_end_before_its_bars_begin(site, buyer, width):
+    """Cents make them wider than dollars are."""
+    prices.seed(effective_at=timezone.now() - timedelta(days=1))
+    buyer.fund(100)
+    usage = metering.Usage(model="orion-large", quantities={"input": 5_000, "output": 700})
+    metering.charge(organization_id=buyer.organization.pk, key="cents", usage=usage)
+    page = site.page_of(buyer.billing, viewport={"width": width, "height": 900})
+    page.goto(site.url("usage/"))
+    plot = page.get_by_role("img", name="Cost by day").bounding_box()
+    boxes = [text.bounding_box() for text in page.locator(".chart .y text").all()]
+    assert len(boxes) > 2
+    assert max(box["x"] + box["width"] for box in boxes) < plot["x"] - 4
+    assert min(box["x"] for box in boxes) >= page.locator(".chart").bounding_box()["x"]
+
+
 def test_a_month_of_the_statement_is_read_and_saved_without_javascript(site, buyer):
     well_used(buyer)
     page = site.page_of(buyer.billing, java_script_enabled=False)
