@@ -189,6 +189,37 @@ def test_what_usual_requests_write_beside_a_hold_keeps_every_promise(customer, o
     assert [verdict.name for verdict in verdicts if not verdict.holds] == []
 
 
+def test_what_a_capture_leaves_goes_back_to_the_lot_of_its_hold_when_another_one_burns_by_now(customer):
+    first, second = customer.give(30).lot_id, customer.give(100).lot_id
+    customer.charge(1, key="the first lot burns")
+    hold_id = customer.hold(10, key="h")
+    customer.charge(19, key="its last")
+    customer.charge(5, key="the second lot burns")
+    assert (CreditAccount.objects.get().burning_lot_id, customer.remaining()) == (second, {first: 0, second: 95})
+    customer.capture(hold_id, 4)
+    assert customer.remaining() == {first: 6, second: 95}
+    assert customer.entries()[-1] == ("burn", first, -4)
+
+
+def test_a_capture_that_finds_another_hold_lapsed_gives_it_back(customer, credits_clock):
+    credits_clock.set(customer.now())
+    customer.give(100)
+    customer.charge(1, key="the lot burns")
+    customer.hold(10, key="lapses", ttl_seconds=60)
+    hold_id = customer.hold(20, key="h")
+    credits_clock.advance(timedelta(seconds=60))
+    assert customer.capture(hold_id, 5).available_nano == 94
+    assert CreditAccount.objects.get().held_nano == 0
+
+
+def test_a_capture_by_the_long_way_does_not_tell_once_more_that_credit_is_low(customer):
+    customer.give(50)
+    customer.give(50)
+    ledger.set_reload_line(organization_id=customer.id, below_nano=95)
+    assert customer.charge(10, key="below the line").is_newly_low is True
+    assert customer.capture(customer.hold(60, key="of two lots"), 55).is_newly_low is False
+
+
 def test_a_usual_authorization_answers_as_the_long_way_does(customer, owner_connection):
     customer.give(100)
     customer.charge(1, key="the lot burns")
