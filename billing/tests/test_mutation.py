@@ -54,6 +54,12 @@ def test_every_function_of_the_ledger_has_mutants():
     assert functions - mutated == {"credits_clock", "credits__charge_terms"}
 
 
+def test_every_module_of_the_ledger_has_mutants():
+    mutated = {mutant.path for mutant in catalogue.mutants() if not mutant.is_sql}
+    modules = {f"billing/credits/{path.name}" for path in (CHECKOUT / "billing/credits").glob("*.py")}
+    assert (modules | {"billing/money.py"}) - mutated == {"billing/credits/__init__.py"}
+
+
 def test_the_same_seed_chooses_the_same_mutants():
     chosen = [catalogue.mutants(names=["charge", "money"], per_file=5, seed=seed) for seed in (1, 1, 2)]
     assert chosen[0] == chosen[1] != chosen[2]

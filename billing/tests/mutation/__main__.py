@@ -28,8 +28,13 @@ PAGES = (
     "test_templatetags", "test_api_operations", "test_admin_prices", "test_admin_corrections", "test_views_usage",
     "test_views_overview", "test_views_statement", "test_admin_promotions",
 )  # fmt: skip
-# Its history takes seconds for each of its tests, so it runs only against what it is about.
-INVARIANTS_FILE, INVARIANTS_TEST = "billing/credits/invariants.py", "test_check_ledger"
+# They take seconds for each of their tests, so they run only against what they are about.
+FOCUSED = {
+    "billing/credits/invariants.py": ("test_check_ledger",),
+    "billing/credits/key_limits.py": ("test_api_keys_at_the_gate", "test_views_api_keys"),
+    "billing/credits/usage_blocks.py": ("test_usage_blocks", "test_suspensions"),
+    "billing/credits/usage_stops.py": ("test_usage_blocks",),
+}
 HISTORIES = "billing/tests/mutation/histories.py"
 # They are about the texts of invariants, of which the worker makes one find nothing; they would fail without a mutant.
 LEFT_OUT = ("functions_are_the_shipped_ones", "invariants_promise_in_words", "a_query_that_fails_is_a_broken_promise")
@@ -107,8 +112,9 @@ def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
     names = [*(tests or TESTS)]
     if not tests and not all(mutant.is_sql for mutant in mutants):
         names += PAGES
-    if not tests and any(mutant.path == INVARIANTS_FILE for mutant in mutants):
-        names.append(INVARIANTS_TEST)
+    if not tests:
+        edited = {mutant.path for mutant in mutants}
+        names += dict.fromkeys(name for path, focused in FOCUSED.items() if path in edited for name in focused)
     files = [f"billing/tests/{name}.py" for name in names]
     return [file for file in files if (CHECKOUT / file).exists()] + ([] if tests else [HISTORIES])
 

@@ -9,9 +9,10 @@ from billing.tests.mutation import python_edits, sql_edits
 from billing.tests.mutation.edits import CHECKOUT, Mutant
 
 SQL_FOLDER = f"billing/credits/sql/{sql.VERSION}"
-PYTHON_NAMES = ("corrections", "expiry", "hot_calls", "invariants", "ledger", "metering", "prices", "promotions",
-                "queries", "reasons", "statements", "usage_days")  # fmt: skip
-PYTHON_FILES = ("billing/money.py", *(f"billing/credits/{name}.py" for name in PYTHON_NAMES))
+PYTHON_FILES = (
+    "billing/money.py",
+    *(f"billing/credits/{path.name}" for path in sorted((CHECKOUT / "billing/credits").glob("[a-z]*.py"))),
+)
 
 
 def mutants(
@@ -53,9 +54,7 @@ def _all(names: Sequence[str]) -> Iterator[Mutant]:
 
 
 def _paths() -> list[str]:
-    return [f"{SQL_FOLDER}/{name}.sql" for name in (sql.CHECKS, *sql.FILES)] + [
-        path for path in PYTHON_FILES if (CHECKOUT / path).exists()
-    ]
+    return [f"{SQL_FOLDER}/{name}.sql" for name in (sql.CHECKS, *sql.FILES)] + list(PYTHON_FILES)
 
 
 def sql_mutants(path: str) -> Iterator[Mutant]:
