@@ -39,7 +39,6 @@
   function mount() {
     if (typeof window.Stripe !== "function") {
       showError("The card form did not load. Check whether something blocks the payment processor, then reload this page.");
-      button.disabled = true;
       return;
     }
     const looks = getComputedStyle(form);
@@ -53,6 +52,7 @@
     });
     card.mount(form.querySelector("[data-card-element]"));
     card.on("change", (event) => showCardError((event && event.error && event.error.message) || ""));
+    button.disabled = false;
   }
 
   async function ask(fields) {

@@ -78,4 +78,8 @@
     event.preventDefault();
     if (!button.disabled) confirm();
   });
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
+  button.disabled = false;
 })();

@@ -18,7 +18,7 @@ from django.conf import settings as django_settings
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from pypdf import PdfReader
 
 from accounts.models import Organization, User
@@ -638,6 +638,40 @@ def test_a_bank_that_is_not_convinced_fails_the_purchase_and_nothing_is_charged_
     expect(page.get_by_role("heading", name="Purchase declined")).to_be_visible()
     purchase.refresh_from_db()
     assert (purchase.state, buyer.charged_cents, buyer.available_cents) == ("failed", 0, 0)
+
+
+def held_back(page: Page) -> list[Route]:
+    """The processor's script doesn't come before it is let through."""
+    waiting: list[Route] = []
+    page.route("**/stripe.js", lambda route: waiting.append(route))
+    return waiting
+
+
+def test_the_banks_question_can_be_asked_only_when_the_script_for_it_is_there(site, buyer):
+    """An early click would send the form past the script, and change nothing."""
+    asked_by_the_bank(buyer)
+    (purchase,) = buyer.purchases
+    page = site.page_of(buyer.billing)
+    waiting = held_back(page)
+    page.goto(site.url(f"settings/billing/purchases/{purchase.pk}/"), wait_until="commit")
+    ask = page.get_by_role("button", name="Confirm $25.00")
+    expect(ask).to_be_disabled()
+    waiting.pop().continue_()
+    ask.click()
+    expect(page.get_by_role("button", name="Complete authentication")).to_be_visible()
+
+
+def test_a_card_can_be_sent_only_when_its_form_is_there(site, buyer):
+    page = site.page_of(buyer.billing)
+    waiting = held_back(page)
+    page.goto(site.url("settings/billing/card/"), wait_until="commit")
+    update = page.get_by_role("button", name="Update", exact=True)
+    expect(update).to_be_disabled()
+    page.get_by_label("Name on the card").fill("Jonas Weber")
+    waiting.pop().continue_()
+    expect(update).to_be_enabled()
+    type_card(page, "4242424242424242")
+    expect(page.get_by_text("Visa ending in 4242 is now your payment method.")).to_be_visible()
 
 
 def test_the_banks_question_survives_a_reload_the_back_button_and_a_closed_tab(site, buyer):
