@@ -95,7 +95,6 @@ def lock(*, organization_id: int) -> LockedAccount:
         OrganizationUnknown: there is no such organization.
         TransactionManagementError: no transaction is open, so the lock would be gone at once.
     """
-    connection.validate_no_broken_transaction()
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("ledger.lock needs an open transaction")
     with connection.cursor() as cursor:

@@ -770,6 +770,17 @@ def test_a_frozen_account_is_opened_again_and_a_closed_one_never(customer, actor
     assert CreditAccount.objects.get().state == "closed"
 
 
+def test_the_ledger_itself_refuses_to_open_what_is_closed(customer, actor):
+    customer.give(100)
+    assert ledger.set_state(organization_id=customer.id, state=CreditAccount.State.CLOSED) == "open"
+    for state in (CreditAccount.State.OPEN, CreditAccount.State.FROZEN):
+        with pytest.raises(Refused) as refusal:
+            ledger.set_state(organization_id=customer.id, state=state)
+        assert refusal.value.code == "closed"
+    assert ledger.set_state(organization_id=customer.id, state=CreditAccount.State.CLOSED) == "closed"
+    assert CreditAccount.objects.get().state == "closed"
+
+
 def test_the_same_state_again_is_no_event_and_a_state_needs_a_reason(customer, actor):
     set_state(customer, actor, CreditAccount.State.OPEN)
     assert not AuditEvent.objects.exists()

@@ -1,8 +1,10 @@
 """Prices: exact sums, one rounding, versions that can't overlap, and a past that is never priced anew."""
 
 import random
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +13,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from psycopg.types.json import Jsonb
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from billing.credits import metering, prices, promotions
 from billing.credits.metering import Usage
 from billing.errors import Refused
@@ -387,6 +389,110 @@ def test_case_082_nobody_rewrites_a_published_price(customer, owner_connection, 
         cursor.execute(statement)
 
 
+# What staff announce
+
+ANNOUNCED_AT = datetime(2100, 5, 1, tzinfo=UTC)  # to come: no version may end in the past
+
+
+@pytest.fixture
+def announced(customer):
+    """Announces prices of the customer's model as somebody of the staff; what is spoilt of it can be given."""
+    actor = User.objects.create_user("staff@example.com", is_staff=True)
+
+    def announce(**spoilt):
+        return prices.announce(
+            **{
+                "model": PricedModel.objects.get(slug=MODEL),
+                "prices_nano_per_million": {"input": 5},
+                "effective_at": ANNOUNCED_AT,
+                "reason": "The provider's price has changed.",
+                "actor": actor,
+                "at": ANNOUNCED_AT,
+            }
+            | spoilt
+        )
+
+    return announce
+
+
+def test_what_is_announced_may_start_at_once_and_tells_who_and_why(announced):
+    version = announced()
+    assert (version.effective_at, version.rates, version.superseded_at) == (ANNOUNCED_AT, {"input": 5}, None)
+    assert (version.reason, version.actor_id) == ("The provider's price has changed.", User.objects.get().pk)
+    event = AuditEvent.objects.get(action="prices.published")
+    assert (event.target, event.after["prices_nano_per_million"]) == (f"price_version:{version.pk}", {"input": 5})
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "field"),
+    [
+        ({"effective_at": datetime(2100, 4, 30, 23, 59, 59, 999_999, tzinfo=UTC)}, "effective_at"),
+        ({"reason": "short"}, "reason"),
+        ({"prices_nano_per_million": {}}, "prices"),
+        ({"prices_nano_per_million": {"input": -1}}, "input"),
+    ],
+)
+def test_what_may_not_be_announced_is_refused_at_its_field_and_publishes_nothing(announced, spoilt, field):
+    with pytest.raises(Refused) as refusal:
+        announced(**spoilt)
+    assert refusal.value.field == field
+    assert PriceVersion.objects.count() == 1
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_start_that_the_newest_version_has_is_refused_before_anything_is_confirmed(announced):
+    version = announced()
+    terms = {
+        "model": version.priced_model,
+        "prices_nano_per_million": {"input": 5},
+        "reason": "It costs something else.",
+    }
+    with pytest.raises(Refused, match="which starts at 2100-05-01 00:00 UTC") as refusal:
+        prices.check(**terms, effective_at=ANNOUNCED_AT, at=ANNOUNCED_AT)
+    assert refusal.value.field == "effective_at"
+    prices.check(**terms, effective_at=ANNOUNCED_AT + timedelta(microseconds=1), at=ANNOUNCED_AT)
+
+
+def test_a_model_that_is_withdrawn_at_an_instant_has_no_new_price_before_it(announced):
+    ends_at = ANNOUNCED_AT + timedelta(days=1)
+    PriceVersion.objects.update(superseded_at=ends_at)
+    with pytest.raises(Refused, match="The newest version ends later") as refusal:
+        announced()
+    assert refusal.value.field == "effective_at"
+    assert announced(effective_at=ends_at).effective_at == ends_at
+    assert PriceVersion.objects.earliest("effective_at").superseded_at == ends_at
+
+
+@pytest.mark.parametrize(
+    ("token_class", "price", "words"),
+    [
+        ("input", 10**14 + 1, "must be from $0 to $100,000 a million."),
+        ("request", 10**14 + 10**6, "must be from $0 to $0.10 a request."),
+        ("request", 10**6 - 1, "at least a billionth of a dollar"),
+    ],
+)
+def test_a_price_that_is_too_high_or_too_fine_is_told_its_bound(announced, token_class, price, words):
+    with pytest.raises(Refused, match=re.escape(words)) as refusal:
+        announced(prices_nano_per_million={token_class: price})
+    assert refusal.value.field == token_class
+
+
+# Of the input's price, and of the output's.
+PROPORTIONS = {
+    "input": 1,
+    "output": 1,
+    "cache_write": Fraction(5, 4),
+    "cache_write_1h": 2,
+    "cache_read": Fraction(1, 10),
+    "input_batch": Fraction(1, 2),
+    "output_batch": Fraction(1, 2),
+    "input_long": 2,
+    "output_long": Fraction(3, 2),
+    "cache_write_long": Fraction(5, 2),
+    "cache_read_long": Fraction(1, 5),
+}
+
+
 def test_the_shipped_list_is_seeded_once_with_the_public_prices(db):
     at = datetime(2026, 1, 1, tzinfo=UTC)
     assert len(prices.seed(effective_at=at)) == len(prices.SHIPPED)
@@ -394,14 +500,16 @@ def test_the_shipped_list_is_seeded_once_with_the_public_prices(db):
     by_slug = {model.slug: model.prices_nano_per_million for model in prices.in_force(at=at)}
     assert (by_slug["orion-medium"]["input"], by_slug["orion-medium"]["output"]) == (3 * 10**9, 15 * 10**9)
     assert (by_slug["orion-large"]["input"], by_slug["orion-large"]["output"]) == (15 * 10**9, 75 * 10**9)
-    usual = {"input", "output", "cache_write", "cache_write_1h", "cache_read"}
-    batch_and_long = {"input_batch", "output_batch", "input_long", "output_long", "cache_write_long", "cache_read_long"}
     for slug, model in by_slug.items():
-        assert set(model) == usual | batch_and_long | ({"request"} if slug == "orion-search" else set())
-        assert 2 * model["input_batch"] == model["input"]
-        assert 2 * model["output_batch"] == model["output"]
-        assert model["input_long"] == 2 * model["input"]
-        assert 2 * model["output_long"] == 3 * model["output"]
+        assert ("request" in model) == (slug == "orion-search")
+        proportions = {
+            token_class: Fraction(price, model["output" if token_class.startswith("output") else "input"])
+            for token_class, price in model.items()
+            if token_class != "request"
+        }
+        assert proportions == PROPORTIONS, slug
+    assert (by_slug["orion-small"]["input"], by_slug["orion-small"]["output"]) == (8 * 10**8, 4 * 10**9)
+    assert (by_slug["orion-search"]["input"], by_slug["orion-search"]["output"]) == (3 * 10**9, 15 * 10**9)
     assert by_slug["orion-search"]["request"] == 10**7 * 10**6, "a cent a request"
     assert prices.in_force(at=at - timedelta(microseconds=1)) == []
 

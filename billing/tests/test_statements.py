@@ -122,6 +122,39 @@ def test_every_kind_of_entry_has_words_and_no_line_tells_what_staff_noted(custom
     assert labels["reversal"] == "Sorry for the outage"
 
 
+def test_credit_that_comes_in_is_told_from_credit_that_only_moves_to_a_debt(customer):
+    customer.report(70, key="owed")
+    customer.give(100)
+    lines = all_pages(customer, limit=5)
+    assert {line.kind for line in lines if line.comes_in} == {"grant"}
+    assert {line.kind for line in lines if line.is_usage} == {"overshoot"}
+    month = month_of(customer, START - timedelta(days=1), START + timedelta(days=1))
+    assert (month.debt_paid_nano, month.given_nano, month.used_nano, month.closing_nano) == (70, 100, -70, 30)
+    assert (month.bought_nano, month.expired_nano, month.corrected_nano) == (0, 0, 0)
+
+
+def test_a_page_that_just_holds_everything_has_no_older_one(customer):
+    for number in range(3):
+        customer.give(10, label=f"Gift {number}")
+        customer.charge(1, key=f"c{number}")
+    span = {"start": START - timedelta(days=1), "end": START + timedelta(days=1)}
+    page = statements.summed(organization_id=customer.id, **span, limit=3)
+    assert (len(page.lines), page.older_seq) == (6, None)
+    page = statements.summed(organization_id=customer.id, **span, limit=2)
+    assert [line.seq for line in page.lines if isinstance(line, Line)] == [5, 3]
+    assert page.older_seq == 3
+
+
+def test_fifty_lines_that_are_no_usage_are_a_page_where_nobody_says_how_many(customer):
+    for _ in range(51):
+        customer.give(1)
+    page = statements.summed(
+        organization_id=customer.id, start=START - timedelta(days=1), end=START + timedelta(days=1)
+    )
+    assert (len(page.lines), page.older_seq) == (50, 2)
+    assert len(statements.page(organization_id=customer.id)) == 50
+
+
 def test_lines_of_others_are_not_on_a_statement(customer):
     other = Customer("other")
     other.give(77)

@@ -21,7 +21,7 @@ TESTS = (
     "test_money", "test_schema", "test_prices", "test_ledger", "test_holds", "test_expiry", "test_usage_days",
     "test_statements", "test_charge_many", "test_corrections", "test_charge_races", "test_database_rights",
     "test_burning_lot", "test_usual_requests", "test_row_checks", "test_credit_events", "test_hot_calls",
-    "test_invariants",
+    "test_invariants", "test_metering", "test_queries", "test_reasons",
 )  # fmt: skip
 # What shows numbers of the ledger to people runs against its Python too; SQL has tests of its own for all it answers.
 PAGES = (
@@ -32,6 +32,7 @@ PAGES = (
 FOCUSED = {
     "billing/credits/invariants.py": ("test_check_ledger",),
     "billing/credits/key_limits.py": ("test_api_keys_at_the_gate", "test_views_api_keys"),
+    "billing/credits/statements.py": ("test_reload_back_test",),
     "billing/credits/usage_blocks.py": ("test_usage_blocks", "test_suspensions"),
     "billing/credits/usage_stops.py": ("test_usage_blocks",),
 }

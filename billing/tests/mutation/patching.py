@@ -6,13 +6,15 @@ values at its top other values, wherever they were imported to.
 
 import inspect
 import sys
+from datetime import timedelta
 from functools import cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from billing.credits.hot_calls import HotCall
 from billing.tests.mutation.edits import Mutant
 
-_PLAIN = (int, str, frozenset, tuple)
+_PLAIN = (int, str, frozenset, tuple, timedelta)
 
 
 def module_name(path: str) -> str:
@@ -45,6 +47,8 @@ def install(mutant: Mutant) -> None:
             _patch_function(old, new)
         elif isinstance(old, _PLAIN) and not key.startswith("__") and old != new:
             _replace_value(key, old, new)
+        elif isinstance(old, HotCall):
+            vars(old).update(vars(new))
 
 
 def _function(value: Any) -> FunctionType | None:
