@@ -175,6 +175,9 @@ def test_what_was_done_before_is_told_by_organization_and_key_and_holds_apart_fr
     asked = [(each.id, key) for each in (customer, other) for key in ("held", "charged", "elsewhere", "new")]
     assert queries.done_before(asked, is_hold=True) == {(customer.id, "held")}
     assert queries.done_before(asked, is_hold=False) == {(customer.id, "charged"), (other.id, "elsewhere")}
+    # Neither another one's key nor another key is an answer.
+    assert queries.done_before([(customer.id, "elsewhere"), (other.id, "charged")], is_hold=False) == set()
+    assert queries.done_before([(other.id, "held"), (customer.id, "new")], is_hold=True) == set()
     assert queries.done_before([], is_hold=False) == set()
 
 
@@ -246,16 +249,17 @@ def test_usage_of_one_surface_and_of_the_days_that_a_stretch_touches_is_shown_al
     assert [line.day.day for line in queries.usage_by_day_and_model(organization_id=month.id, **third)] == [4]
 
 
-def test_unusual_classes_of_a_day_are_added_up_over_keys_and_surfaces(customer, used):
-    prices.publish(
-        prices=prices.ModelPrices("rich", "Rich", {"input": 10**6, "input_batch": 10**6, "audio": 10**6}),
-        effective_at=PRICED_SINCE,
-    )
-    used(customer, 1, "rich", "api", "one", input=1, input_batch=2, audio=3)
-    used(customer, 1, "rich", "api", "two", input_batch=4)
+def test_every_class_of_a_day_is_added_up_over_keys_and_surfaces(customer, used):
+    classes = ("input", "output", "cache_write", "cache_read", "input_batch", "audio")
+    prices.publish(prices=prices.ModelPrices("rich", "Rich", dict.fromkeys(classes, 10**6)), effective_at=PRICED_SINCE)
+    used(customer, 1, "rich", "api", "one", input=1, output=10, cache_write=20, cache_read=30, input_batch=2, audio=3)
+    used(customer, 1, "rich", "api", "two", output=11, cache_write=22, cache_read=33, input_batch=4)
     used(customer, 1, "rich", "workbench", "", audio=5)
     [line] = queries.usage_by_day_and_model(organization_id=customer.id, **days(1, 1))
-    assert (line.requests, line.quantities, line.cost_nano) == (3, {"input": 1, "input_batch": 6, "audio": 8}, 15)
+    assert line.quantities == {
+        "input": 1, "output": 21, "cache_write": 42, "cache_read": 63, "input_batch": 6, "audio": 8
+    }  # fmt: skip
+    assert (line.requests, line.cost_nano) == (3, sum(line.quantities.values()))
 
 
 def test_usage_by_key_comes_by_cost_and_then_by_name(month, used):
