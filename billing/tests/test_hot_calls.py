@@ -113,6 +113,7 @@ def echo(owner_connection: Connection) -> Iterator[HotCall]:
         "(charged,9,8,7,0,-93,,t,)",
         f"(charged,,{2**63 - 1},{-(2**63)},0,93,,t,)",
         "(authorized,9,,7,0,93,2026-11-26 12:00:00.000001+00,f,)",
+        "(replayed,,8,7,9,-2,,f,)",
         "(price_missing,,,,,,,f,orion-medium)",
         ",,,,,,,,".join("()"),
     ],

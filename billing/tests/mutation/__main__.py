@@ -31,10 +31,10 @@ PAGES = (
 # They take seconds for each of their tests, so they run only against what they are about.
 FOCUSED = {
     "billing/credits/invariants.py": ("test_check_ledger",),
-    "billing/credits/key_limits.py": ("test_api_keys_at_the_gate", "test_views_api_keys"),
+    "billing/credits/key_limits.py": ("test_key_limits", "test_api_keys_at_the_gate", "test_views_api_keys"),
     "billing/credits/statements.py": ("test_reload_back_test",),
     "billing/credits/usage_blocks.py": ("test_usage_blocks", "test_suspensions"),
-    "billing/credits/usage_stops.py": ("test_usage_blocks",),
+    "billing/credits/usage_stops.py": ("test_usage_stops",),
 }
 HISTORIES = "billing/tests/mutation/histories.py"
 # They are about the texts of invariants, of which the worker makes one find nothing; they would fail without a mutant.

@@ -49,6 +49,9 @@ def install(mutant: Mutant) -> None:
             _replace_value(key, old, new)
         elif isinstance(old, HotCall):
             vars(old).update(vars(new))
+        elif isinstance(old, dict) and not key.startswith("__"):
+            old.clear()
+            old.update(new)
 
 
 def _function(value: Any) -> FunctionType | None:
