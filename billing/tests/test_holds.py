@@ -44,7 +44,7 @@ def test_case_089_a_void_gives_the_hold_back_whole_and_charges_nothing(customer)
     before = customer.entries()
     hold_id = customer.hold(60, key="h")
     result = customer.void(hold_id)
-    assert (result.outcome, result.available_nano) == ("voided", 100)
+    assert (result.outcome, result.hold_id, result.available_nano) == ("voided", hold_id, 100)
     assert customer.entries() == before
     assert not Charge.objects.exists()
 
