@@ -13,10 +13,10 @@ from django.db import connection, transaction
 
 from accounts.models import Organization, User
 from billing.credits import ledger, metering, prices, queries
-from billing.credits.ledger import Granted, LockedAccount
+from billing.credits.ledger import Granted, LockedAccount, Reversed, TakenBack
 from billing.credits.metering import Event, Result, Usage
 from billing.credits.queries import LotLine, Summary
-from billing.models import CreditLot, LedgerEntry, PaymentMethod, PriceVersion, Purchase
+from billing.models import CreditLot, LedgerEntry, PaymentMethod, PriceVersion, Purchase, Reversal
 from billing.money import nano_from_cents
 
 MODEL = "one-nano-a-unit"
@@ -94,6 +94,33 @@ class Customer:
             purchase.settled_at = granted.effective_at
             purchase.save(update_fields=["state", "settled_at"])
         return purchase
+
+    def reverse(
+        self, cause_id: int, *, kind: str = "charge", amount_nano: int | None = None, label: str = ""
+    ) -> Reversed:
+        """Undo a charge, an adjustment or a take-back, wholly unless an amount is given."""
+        return ledger.reverse(
+            organization_id=self.id,
+            cause_kind=Reversal.Cause(kind),
+            cause_id=cause_id,
+            amount_nano=amount_nano,
+            label=label,
+            reason="a secret of staff",
+            actor_id=None,
+            key=uuid4(),
+        )
+
+    def take_back(self, lot_id: int, amount_nano: int, *, rest_as_debt: bool = False) -> TakenBack:
+        """Take credit back from a lot."""
+        return ledger.take_back(
+            organization_id=self.id,
+            lot_id=lot_id,
+            amount_nano=amount_nano,
+            rest_as_debt=rest_as_debt,
+            reason="a secret of staff",
+            actor_id=None,
+            key=uuid4(),
+        )
 
     def begin_purchase(
         self, amount_cents: int, *, kind: Purchase.Kind = Purchase.Kind.MANUAL, **columns: Any

@@ -1,10 +1,8 @@
 """What pages and the gate read: lots with what is held of them, ended lots, days of usage, keys that are known."""
 
 from datetime import UTC, date, datetime, timedelta
-from uuid import uuid4
 
 import pytest
-from django.db import transaction
 
 from billing.credits import ledger, metering, prices, queries
 from billing.credits.metering import Usage
@@ -43,20 +41,6 @@ def ended(customer: Customer, at: datetime) -> list[tuple[int, int, int, int]]:
     return [(lot.id, lot.expired_nano, lot.returned_nano, lot.taken_back_nano) for lot in lots]
 
 
-def undo(customer: Customer, kind: str, cause_id: int, amount_nano: int) -> None:
-    with transaction.atomic():
-        ledger.reverse(
-            organization_id=customer.id,
-            cause_kind=kind,
-            cause_id=cause_id,
-            amount_nano=amount_nano,
-            label="Corrected",
-            reason="A mistake of ours.",
-            actor_id=None,
-            key=uuid4(),
-        )
-
-
 # Lots
 
 
@@ -87,8 +71,7 @@ def test_a_lot_past_its_end_shows_what_is_still_held_of_it_and_then_what_expired
     at = START + HOUR
     clock.set(at)
     assert (live(customer, at), ended(customer, at)) == ([], [(lot, 100, 65, 0)])
-    with transaction.atomic():
-        ledger.expire_due(limit=10)
+    ledger.expire_due(limit=10)
     assert ended(customer, at)[0][:2] == (lot, 100)
 
 
@@ -99,29 +82,16 @@ def test_an_ended_lot_tells_what_came_back_after_its_end_and_what_was_taken_back
     lot = CreditLot.objects.get(purchase=purchase)
     customer.charge(4_000_000, key="used")
     charge = Charge.objects.get()
-    taken = []
-    for amount_nano in (1_000_000, 2_000_000):
-        with transaction.atomic():
-            taken.append(
-                ledger.take_back(
-                    organization_id=customer.id,
-                    lot_id=lot.pk,
-                    amount_nano=amount_nano,
-                    rest_as_debt=False,
-                    label="Refund",
-                    reason="Asked for by the customer.",
-                    actor_id=None,
-                    key=uuid4(),
-                )
-            )
-    undo(customer, "take_back", taken[0].take_back_id, 1_000_000)
+    mistake, _ = (customer.take_back(lot.pk, amount_nano) for amount_nano in (1_000_000, 2_000_000))
+    assert mistake.take_back_id is not None
+    customer.reverse(mistake.take_back_id, kind="take_back", amount_nano=1_000_000)
     at = lot.expires_at + HOUR
     clock.set(at)
     expired_nano = 10_000_000 - 4_000_000 - 2_000_000
     assert ended(customer, at) == [(lot.pk, expired_nano, 0, 2_000_000)]
     ledger.expire_due(limit=10)
     assert ended(customer, at) == [(lot.pk, expired_nano, 0, 2_000_000)]
-    undo(customer, "charge", charge.pk, 1_500_000)
+    customer.reverse(charge.pk, amount_nano=1_500_000)
     assert ended(customer, at) == [(lot.pk, expired_nano + 1_500_000, 1_500_000, 2_000_000)]
 
 
@@ -217,7 +187,7 @@ def month(customer, other, used):
     used(customer, 2, "fine", "claude_code", "two", input=40)
     used(customer, 4, MODEL, "api", "three", input=2)
     used(other, 1, MODEL, "api", "one", input=900)
-    undo(customer, "charge", Charge.objects.get(idempotency_key="use-3").pk, 6)
+    customer.reverse(Charge.objects.get(idempotency_key="use-3").pk, amount_nano=6)
     return customer
 
 

@@ -19,7 +19,7 @@ from django.db import connection
 from billing.credits import expiry, ledger, metering, queries, statements
 from billing.credits.statements import Line, UsageRun
 from billing.errors import Refused
-from billing.models import CreditLot, LedgerEntry, Reversal
+from billing.models import CreditLot, LedgerEntry
 from billing.tests.customer import Customer, publish_price, units
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,21 +51,6 @@ def all_pages(customer: Customer, *, limit: int) -> list[Line]:
 
 def month_of(customer: Customer, start: datetime, end: datetime) -> statements.Month:
     return statements.month(organization_id=customer.id, start=start, end=end)
-
-
-def reverse(
-    customer: Customer, cause_id: int, *, amount_nano: int | None = None, kind: str = "charge", **options: Any
-) -> Any:
-    return ledger.reverse(
-        organization_id=customer.id,
-        cause_kind=Reversal.Cause(kind),
-        cause_id=cause_id,
-        key=uuid4(),
-        amount_nano=amount_nano,
-        reason=options.pop("reason", "a secret of staff"),
-        actor_id=None,
-        **options,
-    )
 
 
 # --- Pages -----------------------------------------------------------------------------------------------------------
@@ -188,7 +173,7 @@ def everything_happens(customer: Customer, clock: Any) -> None:
     wait(hours=2)
     expiry.book_due()
     assert charge_id is not None
-    reverse(customer, charge_id, label="Sorry for the outage")  # reversal, return_expired
+    customer.reverse(charge_id, label="Sorry for the outage")  # reversal, return_expired
     customer.give(100)
     wait(minutes=1)
     owed_id = customer.report(150, key="overshoot").charge_id  # overshoot
@@ -200,7 +185,7 @@ def everything_happens(customer: Customer, clock: Any) -> None:
     wait(minutes=1)
     customer.buy(500)
     wait(minutes=1)
-    reverse(customer, owed_id)  # debt_reopened, debt_reversal
+    customer.reverse(owed_id)  # debt_reopened, debt_reversal
     wait(minutes=1)
     for amount, key in ((1_000, uuid4()), (10**10, uuid4())):
         ledger.adjust(
@@ -214,15 +199,7 @@ def everything_happens(customer: Customer, clock: Any) -> None:
         )  # adjustment, adjustment_debt
     wait(minutes=1)
     lot_id = customer.give(10**11).lot_id
-    ledger.take_back(
-        organization_id=customer.id,
-        lot_id=lot_id,
-        amount_nano=10**11,
-        key=uuid4(),
-        reason="a secret of staff",
-        actor_id=None,
-        rest_as_debt=True,
-    )  # take_back, take_back_debt
+    customer.take_back(lot_id, 10**11, rest_as_debt=True)  # take_back, take_back_debt
     wait(minutes=1)
 
 
@@ -324,7 +301,7 @@ def test_case_082_neither_a_new_price_nor_a_reversal_changes_a_month_that_is_ove
     publish_price(effective_at=START.replace(month=4) + timedelta(seconds=1), input_nano=5 * 10**6)
     clock.advance(timedelta(days=1))
     customer.charge(1_000, key="dearer")
-    reverse(customer, charge_id)
+    customer.reverse(charge_id)
     customer.give(5)
     assert month_of(customer, START.replace(day=1), START.replace(month=4, day=1)) == before
     assert before.used_nano == -1_000
@@ -445,7 +422,7 @@ class Story:
             charge_id = self._chance.choice(self.charges)
             # Nothing may be left of it.
             with suppress(Refused):
-                reverse(self.customer, charge_id, amount_nano=self._chance.choice([None, 1, 50]))
+                self.customer.reverse(charge_id, amount_nano=self._chance.choice([None, 1, 50]))
 
     def adjust(self) -> None:
         ledger.adjust(
@@ -460,13 +437,9 @@ class Story:
 
     def take_back(self) -> None:
         if self.lots:
-            ledger.take_back(
-                organization_id=self.customer.id,
-                lot_id=self._chance.choice(self.lots),
-                amount_nano=self._chance.randint(1, 500),
-                key=uuid4(),
-                reason="a secret of staff",
-                actor_id=None,
+            self.customer.take_back(
+                self._chance.choice(self.lots),
+                self._chance.randint(1, 500),
                 rest_as_debt=self._chance.random() < 0.5,
             )
 

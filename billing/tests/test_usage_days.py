@@ -2,13 +2,12 @@
 
 from datetime import UTC, date, datetime, timedelta
 from io import StringIO
-from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing.credits import ledger, metering, prices, usage_days
+from billing.credits import metering, prices, usage_days
 from billing.models import UsageDay
 from billing.tests.customer import Customer, publish_price, units
 
@@ -54,20 +53,7 @@ def use_many(customer: Customer) -> None:
     assert all(result.outcome == "charged" for result in metering.charge_many(events))
     for charge in (customer.charge(77, key="kept"), customer.charge(99, key="given-back")):
         assert charge.outcome == "charged"
-    give_back(customer, charge, 40)
-
-
-def give_back(customer: Customer, charge: metering.Result, amount_nano: int) -> None:
-    assert charge.charge_id is not None
-    ledger.reverse(
-        organization_id=customer.id,
-        cause_kind="charge",
-        cause_id=charge.charge_id,
-        amount_nano=amount_nano,
-        key=uuid4(),
-        reason="test",
-        actor_id=None,
-    )
+    customer.reverse(charge.charge_id, amount_nano=40)
 
 
 def test_late_usage_counts_on_the_day_on_which_it_began(customer):
@@ -86,15 +72,7 @@ def test_a_reversal_counts_on_the_day_of_its_charge(customer):
     at = customer.now() - timedelta(days=3)
     charge_id = customer.report(100, key="late", occurred_at=at).charge_id
     for _ in range(2):
-        ledger.reverse(
-            organization_id=customer.id,
-            cause_kind="charge",
-            cause_id=charge_id,
-            amount_nano=30,
-            key=uuid4(),
-            reason="test",
-            actor_id=None,
-        )
+        customer.reverse(charge_id, amount_nano=30)
     assert days(customer) == {at.astimezone(UTC).date(): (1, 100, 60)}
 
 
@@ -183,7 +161,7 @@ def use_every_class_twice(customer: Customer, operation: str) -> None:
             charge = metering.charge(organization_id=customer.id, key=key, usage=usage, occurred_at=at)
         assert charge.outcome == "charged"
     for _ in range(2):
-        give_back(customer, charge, 4)
+        customer.reverse(charge.charge_id, amount_nano=4)
 
 
 @pytest.mark.parametrize("operation", ["single", "many"])

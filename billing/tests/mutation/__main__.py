@@ -110,14 +110,14 @@ def run(mutants: list[Mutant], *, log: Path, workers: int, tests: Sequence[str],
 
 def _files(mutants: list[Mutant], tests: Sequence[str]) -> list[str]:
     """The files of tests that are run: those that are named, or all that are fitting."""
-    names = [*(tests or TESTS)]
-    if not tests and not all(mutant.is_sql for mutant in mutants):
+    if tests:
+        return [f"billing/tests/{name}.py" for name in tests]
+    names = [*TESTS]
+    if not all(mutant.is_sql for mutant in mutants):
         names += PAGES
-    if not tests:
-        edited = {mutant.path for mutant in mutants}
-        names += dict.fromkeys(name for path, focused in FOCUSED.items() if path in edited for name in focused)
-    files = [f"billing/tests/{name}.py" for name in names]
-    return [file for file in files if (CHECKOUT / file).exists()] + ([] if tests else [HISTORIES])
+    edited = {mutant.path for mutant in mutants}
+    names += dict.fromkeys(name for path, focused in FOCUSED.items() if path in edited for name in focused)
+    return [*(f"billing/tests/{name}.py" for name in names), HISTORIES]
 
 
 def _start(folder: Path, worker: int, files: list[str], *, log: Path, seconds: int) -> "subprocess.Popen[bytes]":
