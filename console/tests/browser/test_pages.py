@@ -7,10 +7,11 @@ The database and the Stripe stand-in are real; the web server runs in a thread o
 import os
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -638,6 +639,40 @@ def test_a_bank_that_is_not_convinced_fails_the_purchase_and_nothing_is_charged_
     expect(page.get_by_role("heading", name="Purchase declined")).to_be_visible()
     purchase.refresh_from_db()
     assert (purchase.state, buyer.charged_cents, buyer.available_cents) == ("failed", 0, 0)
+
+
+# Of each line of a receipt whether its texts lie beside each other within it.
+APART = """receipt => {
+  const box = (node) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    return range.getBoundingClientRect();
+  };
+  const edge = receipt.getBoundingClientRect();
+  return [...receipt.querySelectorAll("dt")].map((name) => {
+    const left = box(name), right = box(name.nextElementSibling);
+    return [name.textContent, edge.left <= left.left && left.right < right.left && right.right <= edge.right];
+  });
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1_280])
+def test_the_lines_of_a_purchase_have_room_where_its_day_is_another_one_in_utc(site, buyer, width):
+    """Both days are written out then, which is the longest that an instant gets."""
+    zones = ("Pacific/Kiritimati", "Pacific/Niue")
+    buyer.organization.time_zone = next(
+        zone
+        for zone in zones
+        if timezone.now().astimezone(ZoneInfo(zone)).date() != timezone.now().astimezone(UTC).date()
+    )
+    buyer.organization.save()
+    asked_by_the_bank(buyer)
+    page = site.page_of(buyer.billing, viewport={"width": width, "height": 900})
+    page.goto(site.url(f"settings/billing/purchases/{buyer.purchases[0].pk}/"))
+    expect(page.locator(".receipt time")).to_contain_text("UTC")
+    lines = page.locator(".receipt").evaluate(APART)
+    assert len(lines) == 4
+    assert [name for name, is_apart in lines if not is_apart] == []
 
 
 def held_back(page: Page) -> list[Route]:
