@@ -682,6 +682,15 @@ def held_back(page: Page) -> list[Route]:
     return waiting
 
 
+def let_through(page: Page, waiting: list[Route]) -> None:
+    """Let the script come, as soon as it was asked for."""
+    for _ in range(500):
+        if waiting:
+            break
+        page.wait_for_timeout(10)
+    waiting.pop().continue_()
+
+
 def test_the_banks_question_can_be_asked_only_when_the_script_for_it_is_there(site, buyer):
     """An early click would send the form past the script, and change nothing."""
     asked_by_the_bank(buyer)
@@ -691,7 +700,7 @@ def test_the_banks_question_can_be_asked_only_when_the_script_for_it_is_there(si
     page.goto(site.url(f"settings/billing/purchases/{purchase.pk}/"), wait_until="commit")
     ask = page.get_by_role("button", name="Confirm $25.00")
     expect(ask).to_be_disabled()
-    waiting.pop().continue_()
+    let_through(page, waiting)
     ask.click()
     expect(page.get_by_role("button", name="Complete authentication")).to_be_visible()
 
@@ -703,10 +712,24 @@ def test_a_card_can_be_sent_only_when_its_form_is_there(site, buyer):
     update = page.get_by_role("button", name="Update", exact=True)
     expect(update).to_be_disabled()
     page.get_by_label("Name on the card").fill("Jonas Weber")
-    waiting.pop().continue_()
+    let_through(page, waiting)
     expect(update).to_be_enabled()
     type_card(page, "4242424242424242")
     expect(page.get_by_text("Visa ending in 4242 is now your payment method.")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["card/", "purchases/{purchase}/"])
+def test_a_page_that_the_browser_kept_is_read_anew_when_it_is_gone_back_to(site, buyer, path):
+    """Its button may be waiting for an answer that came long ago."""
+    asked_by_the_bank(buyer)
+    page = site.page_of(buyer.billing)
+    page.goto(site.url("settings/billing/" + path.format(purchase=buyer.purchases[0].pk)))
+    button = page.locator("[data-submit]")
+    expect(button).to_be_enabled()
+    button.evaluate("button => { button.disabled = true; }")
+    with page.expect_navigation():
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(button).to_be_enabled()
 
 
 def test_the_banks_question_survives_a_reload_the_back_button_and_a_closed_tab(site, buyer):
