@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import DataError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from billing.credits import ledger, metering
 from billing.credits.metering import Event, Result, Usage
@@ -309,6 +309,45 @@ def test_texts_that_mean_something_in_an_array_are_kept_as_they_are(twins):
     assert {result.outcome for result in metering.charge_many(of_one[1])} == {"replayed"}
 
 
+def by_hand(organization_ids: list[int], *, keys: list[str], others: list[str]) -> None:
+    """A batch as only a caller in SQL can bring it."""
+    count = len(keys)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select credits_charge_many(%s, %s, %s, %s, %s, %s, %s::text[]::jsonb[], '{}', '{}', '{}', '{}', '{}')",
+            [organization_ids, ["charge"] * count, keys, [MODEL] * count, ["api"] * count, [""] * count, others],
+        )
+
+
+def test_a_usual_class_among_the_others_of_a_batch_is_counted_where_it_belongs(customer):
+    customer.give(100)
+    by_hand([customer.id], keys=["a"], others=['{"input": 3, "output": 2}'])
+    (day,) = UsageDay.objects.values("input_units", "output_units", "other_units", "requests")
+    assert day == {"input_units": 3, "output_units": 2, "other_units": {}, "requests": 1}
+
+
+def test_a_batch_that_is_not_sorted_by_organization_is_refused_as_a_whole(twins):
+    for customer in twins:
+        customer.give(100)
+    before = [customer.footprint() for customer in twins]
+    first, second = sorted(customer.id for customer in twins)
+    one, two = first, second
+    for organization_ids in ([two, one], [one, two, one], [one, two, two, one], [one, two, one, two, one, two]):
+        keys = [f"k{place}" for place in range(len(organization_ids))]
+        with pytest.raises(DataError, match="sorted by organization"), transaction.atomic():
+            by_hand(organization_ids, keys=keys, others=['{"input": 1}'] * len(keys))
+    assert [customer.footprint() for customer in twins] == before
+
+
+def test_numbers_that_are_taken_end_a_batch_with_an_error(customer, superuser_connection):
+    customer.give(100)
+    ids = [customer.charge(1, key=f"k{number}").charge_id for number in range(20)]
+    superuser_connection.execute("select setval('public.billing_charge_id_seq', %s, false)", [min(ids)])
+    with pytest.raises(IntegrityError, match="billing_charge_pkey"):
+        metering.charge_many([customer.event(1, key="new")])
+    assert Charge.objects.count() == 20
+
+
 @pytest.mark.parametrize(
     "quantities", ['{"input": -1}', '{"input": 1.5}', '{"input": 1000000001}', '{"input": "NaN"}', "7"]
 )
@@ -316,9 +355,6 @@ def test_case_087_the_database_refuses_such_quantities_of_a_batch_too(twins, qua
     customer, _ = twins
     customer.give(1_000)
     before = customer.footprint()
-    with pytest.raises(DataError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(
-            "select * from credits_charge_many(%s, '{charge}', '{a}', %s, '{api}', %s, %s::text[]::jsonb[], '{NULL}')",
-            [[customer.id], [MODEL], [""], [quantities]],
-        )
+    with pytest.raises(DataError), transaction.atomic():
+        by_hand([customer.id], keys=["a"], others=[quantities])
     assert customer.footprint() == before

@@ -16,7 +16,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.db import connections
-from psycopg.types.json import Jsonb
 
 from billing.credits import expiry, ledger, metering, sql
 from billing.models import Charge, CreditAccount, CreditLot, Hold, LedgerEntry, Reversal
@@ -223,9 +222,12 @@ def test_a_charge_whose_key_a_batch_brings_at_the_same_moment_is_told_what_the_b
 ):
     customer.give(100)
     customer.charge(1, key="the lot burns")
-    event = ([customer.id], ["charge"], ["both"], [MODEL], ["api"], [""], [Jsonb({"input": 5})])
+    event = ([customer.id], ["charge"], ["both"], [MODEL], ["api"], [""], [5])
     with psycopg.connect(role_address("console_app")) as batch:
-        batch.execute("select * from credits_charge_many(%s, %s, %s, %s, %s, %s, %s, '{NULL}')", event)
+        batch.execute(
+            "select credits_charge_many(%s, %s, %s, %s, %s, %s, '{NULL}', '{NULL}', %s, '{NULL}', '{NULL}', '{NULL}')",
+            event,
+        )
         with a_charge_behind(batch, customer, 5, key="both", observer=superuser_connection) as waiting:
             batch.commit()
     assert waiting == ["replayed"]

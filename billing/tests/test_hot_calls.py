@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
 
+from billing.credits.hot_answers import Row, result_columns
 from billing.credits.hot_calls import HotCall
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +42,7 @@ def count(tries: Connection) -> int:
     return number
 
 
-fails_at_first = HotCall("fails_at_first", parameters=2)
+fails_at_first = HotCall("fails_at_first", parameters=2, read=result_columns)
 
 
 @pytest.mark.parametrize("code", ["23505", "40001"])
@@ -69,7 +70,7 @@ def test_any_other_error_is_one_at_once(tries: Connection) -> None:
 
 def test_a_function_that_is_not_there_is_an_error_that_names_it() -> None:
     with pytest.raises(ProgrammingError, match="function no_such_function"):
-        HotCall("no_such_function", parameters=0)()
+        HotCall("no_such_function", parameters=0, read=result_columns)()
 
 
 def test_a_text_that_no_text_of_the_database_can_be_is_refused_and_not_cut_short(tries: Connection) -> None:
@@ -96,13 +97,13 @@ def test_a_connection_that_is_gone_is_told_as_the_database_told_it(
 
 
 @pytest.fixture
-def echo(owner_connection: Connection) -> Iterator[HotCall]:
+def echo(owner_connection: Connection) -> Iterator[HotCall[Row]]:
     """A hot function that answers what it is told."""
     owner_connection.execute(
         "create function public.echoed(p_row text) returns public.credits_result language sql"
         " as $$ select p_row::public.credits_result $$; grant execute on function public.echoed to console_app"
     )
-    yield HotCall("echoed", parameters=1)
+    yield HotCall("echoed", parameters=1, read=result_columns)
     owner_connection.execute("drop function public.echoed")
 
 
@@ -118,7 +119,7 @@ def echo(owner_connection: Connection) -> Iterator[HotCall]:
         ",,,,,,,,".join("()"),
     ],
 )
-def test_an_answer_reads_as_a_cursor_reads_it(echo: HotCall, row: str) -> None:
+def test_an_answer_reads_as_a_cursor_reads_it(echo: HotCall[Row], row: str) -> None:
     assert echo(row) == as_a_cursor_reads(row)
 
 
@@ -132,7 +133,7 @@ def test_an_answer_reads_as_a_cursor_reads_it(echo: HotCall, row: str) -> None:
     ],
     ids=["another outcome", "another column", "an instant", "a detail"],
 )
-def test_an_answer_that_is_only_as_long_as_a_usual_one_is_read_as_what_it_is(echo: HotCall, row: str) -> None:
+def test_an_answer_that_is_only_as_long_as_a_usual_one_is_read_as_what_it_is(echo: HotCall[Row], row: str) -> None:
     usual = length("(charged,,8,7,0,93,,f,)")
     assert length(row) == usual
     assert echo(row) == as_a_cursor_reads(row)

@@ -132,7 +132,7 @@ def test_a_call_takes_a_thousand_events_and_refuses_more_as_a_whole(customer):
     assert Charge.objects.count() == 1_000
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_the_statement_of_a_batch_is_prepared_by_its_first_call(customer):
     customer.give(100)
     metering.charge_many([customer.event(1, key="k")])

@@ -27,7 +27,7 @@ begin
     execute format('drop routine %s cascade', v_found.name);
   end loop;
 end $$;
-drop type public.credits_result, public.credits__event;
+drop type public.credits_results, public.credits_result;
 
 do $$
 declare

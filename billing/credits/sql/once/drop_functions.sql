@@ -8,5 +8,5 @@ BEGIN
   FOR f IN SELECT oid::regprocedure AS name FROM pg_proc WHERE proname LIKE 'credits\_%' AND pronamespace = 'public'::regnamespace
     ORDER BY prokind  -- aggregates before the functions they are made of
   LOOP EXECUTE format('DROP ROUTINE IF EXISTS %s CASCADE', f.name); END LOOP;
-  DROP TYPE IF EXISTS public.credits_result, public.credits__event;
+  DROP TYPE IF EXISTS public.credits_results, public.credits_result, public.credits__event;
 END $$;

@@ -38,8 +38,8 @@ $$;
 create function public.credits__charge_terms(p_key text) returns bytea
 language sql stable as $$ select textsend(p_key) $$;
 
--- Inserts an entry, and returns its hash. Entries are inserted here, for many charges just below, and nowhere else but by
--- the sweep of many accounts (credits_expire_due).
+-- Inserts an entry, and returns its hash. Entries are inserted here, for a run of charges by
+-- credits__insert_burns, and nowhere else but by the sweep of many accounts (credits_expire_due).
 create function public.credits__insert_entry(
   p_organization bigint, p_seq bigint, p_previous bytea, p_kind text, p_lot bigint, p_amount bigint,
   p_cause_kind text, p_cause_id bigint, p_reverses bigint, p_actor bigint, p_value_at timestamptz,
@@ -70,39 +70,5 @@ begin
   a.last_hash := public.credits__insert_entry(a.organization_id, a.last_seq, a.last_hash, p_kind, p_lot, p_amount,
     p_cause_kind, p_cause_id, p_reverses, p_actor, p_value_at, p_booked_at,
     a.unreserved_nano + a.held_nano - a.debt_nano, p_terms);
-  return a;
-end $$;
-
--- Inserts what single calls would have, one after the other, for charges that one lot pays. The sums are changed here.
-create function public.credits__append_burns(
-  a public.billing_creditaccount, p_lot bigint, p_charge_ids bigint[], p_keys text[], p_amounts bigint[], p_at timestamptz
-) returns public.billing_creditaccount
-language plpgsql as $$
-declare
-  v_balances bigint[] := '{}';
-  v_hashes bytea[] := '{}';
-  v_seq bigint := a.last_seq;
-  v_balance bigint := a.unreserved_nano + a.held_nano - a.debt_nano;
-  v_hash bytea := a.last_hash;
-begin
-  for i in 1 .. cardinality(p_charge_ids) loop
-    if p_amounts[i] > 0 then
-      v_seq := v_seq + 1;
-      v_balance := v_balance - p_amounts[i];
-      v_hash := sha256(v_hash || public.credits__entry_bytes(a.organization_id, v_seq, 'burn', p_lot, -p_amounts[i],
-        'charge', p_charge_ids[i], null, null, p_at, p_at, v_balance, public.credits__charge_terms(p_keys[i])));
-    end if;
-    v_balances := v_balances || v_balance;
-    v_hashes := v_hashes || v_hash;
-  end loop;
-  insert into public.billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id,
-    value_at, booked_at, balance_after_nano, hash)
-  select a.organization_id, a.last_seq + row_number() over (), 'burn', p_lot, -amount, 'charge', charge_id, p_at, p_at,
-    balance, hash
-  from unnest(p_charge_ids, p_amounts, v_balances, v_hashes) as b (charge_id, amount, balance, hash)
-  where amount > 0;
-  a.unreserved_nano := v_balance - a.held_nano + a.debt_nano;
-  a.last_seq := v_seq;
-  a.last_hash := v_hash;
   return a;
 end $$;

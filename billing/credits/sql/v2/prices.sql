@@ -20,12 +20,14 @@ begin
   return case when p_others is null then v_usual when v_usual = '{}' then p_others else v_usual || p_others end;
 end $$;
 
+-- Read from a text, which takes less than half as long as building it from its parts. A class that isn't used is left out
+-- by `concat_ws`.
 create function public.credits__usual_quantities(
   p_input bigint, p_output bigint, p_cache_write bigint, p_cache_read bigint
 ) returns jsonb
 language sql stable as $$
-  select jsonb_strip_nulls(jsonb_build_object('input', p_input, 'output', p_output, 'cache_write', p_cache_write,
-    'cache_read', p_cache_read))
+  select ('{' || concat_ws(',', '"input":' || p_input, '"output":' || p_output, '"cache_write":' || p_cache_write,
+    '"cache_read":' || p_cache_read) || '}')::jsonb
 $$;
 
 -- What units of the usual classes cost in all; null where there is no price, where a used class has no usual rate, or where

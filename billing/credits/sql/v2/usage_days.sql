@@ -57,21 +57,21 @@ create aggregate public.credits__units(jsonb) (
   sfunc = public.credits__sum_units, stype = jsonb, initcond = '{}'
 );
 
--- The same for many charges: one row is written for each day, surface, model and key.
+-- The same for a run of charges: one row is written for each day, surface, model and key.
 create function public.credits__count_usages(
-  p_organization bigint, p_events public.credits__event[], p_model_ids bigint[], p_amounts bigint[], p_at timestamptz
-) returns void
+  p_organization bigint, p_first integer, p_last integer, p_at timestamptz, p_surfaces text[], p_model_ids bigint[],
+  p_key_refs text[], p_others jsonb[], p_started_ats timestamptz[], p_input bigint[], p_output bigint[],
+  p_cache_write bigint[], p_cache_read bigint[], p_amounts bigint[]
+) returns boolean
 language plpgsql as $$
 begin
   insert into public.billing_usageday as d (organization_id, day, surface, priced_model_id, key_ref, requests, amount_nano,
     input_units, output_units, cache_write_units, cache_read_units, other_units)
-  select p_organization, (coalesce(e.started_at, p_at) at time zone 'UTC')::date, e.surface, e.model_id, e.key_ref, count(*),
-    sum(e.amount),
-    coalesce(sum(e.input), 0), coalesce(sum(e.output), 0), coalesce(sum(e.cache_write), 0),
-    coalesce(sum(e.cache_read), 0), public.credits__units(e.others) filter (where e.others is not null)
-  from rows from (unnest(p_events), unnest(p_model_ids, p_amounts))
-    as e (operation, key, model, surface, key_ref, quantities, input, output, cache_write, cache_read, others, started_at,
-      model_id, amount)
+  select p_organization, (coalesce(p_started_ats[i], p_at) at time zone 'UTC')::date, p_surfaces[i], p_model_ids[i],
+    p_key_refs[i], count(*), sum(p_amounts[i]), coalesce(sum(p_input[i]), 0), coalesce(sum(p_output[i]), 0),
+    coalesce(sum(p_cache_write[i]), 0), coalesce(sum(p_cache_read[i]), 0),
+    public.credits__units(p_others[i]) filter (where p_others[i] is not null)
+  from generate_series(p_first, p_last) i
   group by 2, 3, 4, 5
   on conflict (organization_id, day, surface, priced_model_id, key_ref) do update
   set requests = d.requests + excluded.requests, amount_nano = d.amount_nano + excluded.amount_nano,
@@ -80,6 +80,7 @@ begin
     cache_read_units = d.cache_read_units + excluded.cache_read_units,
     other_units = case when excluded.other_units = '{}' then d.other_units
       else public.credits__sum_units(d.other_units, excluded.other_units) end;
+  return true;
 end $$;
 
 -- What the days of an organization must be, from its charges and reversals alone.
