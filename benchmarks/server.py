@@ -46,7 +46,9 @@ SELECT * FROM credits_charge(:organization, 'charge', 'pgbench-' || :key::bigint
 
 # Log files are kept for the next round and not removed at a checkpoint: making a new one stops whoever needs it for 50
 # milliseconds and more, and a server that has run for some time has made its own long ago.
-SETTINGS = {"min_wal_size": "1GB"}
+# And its buffers hold what is in use: the default is meant for the smallest of machines.
+# https://www.postgresql.org/docs/current/runtime-config-resource.html#GUC-SHARED-BUFFERS
+SETTINGS = {"min_wal_size": "1GB", "shared_buffers": "1GB"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,26 +322,39 @@ ACCOUNTS = [
     {"open": 0, "lapsed": 0, "line": 1_000},
     {"open": 0, "lapsed": 15, "line": 1_000},
     {"open": 0, "lapsed": 0, "line": None, "live": 0, "is_refused": True},
+    {"open": 0, "lapsed": 0, "line": 41, "is_refused": True},
+    {"open": 0, "lapsed": 0, "line": 41, "is_single": True},
+    {"open": 0, "lapsed": 0, "line": None, "live": 0, "is_single": True},
 ]
 
 
 def with_ending_lots(
-    slug: str, clock, *, open: int, lapsed: int, line: int | None, live: int = 40, is_refused: bool = False
+    slug: str,
+    clock,
+    *,
+    open: int,
+    lapsed: int,
+    line: int | None,
+    live: int = 40,
+    is_refused: bool = False,
+    is_single: bool = False,
 ) -> Customer:
     clock.set(END - timedelta(minutes=30))
     customer = Customer(slug)
     customer.give(10, expires_at=END)
-    customer.give(20, expires_at=END - timedelta(minutes=1))
-    customer.give(30, expires_at=END)
+    if not is_single:
+        customer.give(20, expires_at=END - timedelta(minutes=1))
+        customer.give(30, expires_at=END)
     if live:
         customer.give(live)
-    ledger.set_reload_line(organization_id=customer.id, below_nano=line)
     if lapsed:
         customer.hold(lapsed, key="lapsed", ttl_seconds=60)
     if open:
         customer.hold(open, key="open", ttl_seconds=3_600)
     if is_refused:
         customer.charge(1_000, key="too much")
+    # Afterwards: a refusal would make the reload due.
+    ledger.set_reload_line(organization_id=customer.id, below_nano=line)
     return customer
 
 
@@ -372,11 +385,48 @@ def test_the_sweep_of_many_accounts_books_what_a_sweep_of_each_would(clock):
         customer.id for customer, expired in zip(together, one_by_one, strict=True) if expired.is_newly_low
     ]
     assert [expired.is_newly_low for expired in one_by_one] == [
-        False, True, False, True, False, True, False, True, False, False, False,
+        False, True, False, True, False, True, False, True, False, False, False, True, True, False,
     ]  # fmt: skip
     # Sooner end first, then the older lot.
     [entries, *_], *_ = (books_of(customer) for customer in alone)
     assert [(kind, lot) for kind, lot, *_ in entries] == [("expiry", 1), ("expiry", 0), ("expiry", 2)]
+
+
+def test_the_sweep_chains_the_entries_of_accounts_with_one_ending_lot_and_with_several(clock, owner_connection):
+    customers = [
+        with_ending_lots(f"acme-{number}", clock, open=0, lapsed=0, line=None, is_single=number % 2 == 1)
+        for number in range(4)
+    ]
+    clock.set(END)
+    ledger.expire_due(limit=100)
+    booked = owner_connection.execute(
+        "select e.organization_id, e.seq, e.hash = sha256(p.hash || record_send(row(e.organization_id, e.seq,"
+        " 'expiry'::text, e.lot_id, e.amount_nano, 'lot'::text, e.lot_id, null::bigint, null::bigint, e.value_at,"
+        " e.booked_at, e.balance_after_nano, null::bytea))), (e.seq, e.hash) = (a.last_seq, a.last_hash)"
+        " from billing_ledgerentry e join billing_creditaccount a on a.organization_id = e.organization_id"
+        " join billing_ledgerentry p on p.organization_id = e.organization_id and p.seq = e.seq - 1"
+        " where e.kind = 'expiry' order by e.id"
+    ).fetchall()
+    several, one = [(5, True, False), (6, True, False), (7, True, True)], [(3, True, True)]
+    assert booked == [
+        (customer.id, *entry)
+        for customer in sorted(customers, key=lambda customer: customer.id)
+        for entry in (one if customer in customers[1::2] else several)
+    ]
+
+
+@pytest.mark.parametrize(("live", "told"), [(7, ["reload_due"]), (0, ["reload_due", "exhausted"])])
+def test_a_lot_that_is_left_for_the_next_transaction_counts_no_more_either(clock, live, told):
+    customer = with_ending_lots("acme", clock, open=0, lapsed=0, line=8, live=live)
+    clock.set(END)
+    assert [ledger.expire_due(limit=1) for _ in range(4)] == [
+        ledger.ExpiredDue(booked=1, newly_low=[customer.id]),
+        ledger.ExpiredDue(booked=1, newly_low=[]),
+        ledger.ExpiredDue(booked=1, newly_low=[]),
+        ledger.ExpiredDue(booked=0, newly_low=[]),
+    ]
+    events = CreditEvent.objects.filter(organization_id=customer.id).order_by("id")
+    assert list(events.values_list("kind", "occurred_at")) == [(kind, END) for kind in told]
 
 
 def test_a_sweep_of_an_organization_that_is_not_there_books_nothing(clock):

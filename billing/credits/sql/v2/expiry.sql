@@ -39,9 +39,11 @@ declare
   v_lots bigint[];
   v_organizations bigint[];
   v_burning bigint[];
+  v_holding bigint[];
   v_organization bigint;
   v_now timestamptz := credits_clock();
   v_alone record;
+  v_went_alone bigint[] := '{}';
   v_low bigint[];
 begin
   booked := 0; newly_low := '{}';
@@ -51,8 +53,11 @@ begin
     where is_open and expires_at <= v_now order by expires_at, organization_id limit p_limit
   ) due;
   if v_lots is null then return; end if;
-  select array_agg(organization_id) filter (where burning_lot_id is not null) into v_burning from (
-    select organization_id, burning_lot_id from billing_creditaccount
+  select array_agg(organization_id) filter (where burning_lot_id is not null),
+    array_agg(organization_id) filter (where held_nano > 0)
+  into v_burning, v_holding
+  from (
+    select organization_id, burning_lot_id, held_nano from billing_creditaccount
     where organization_id = any (v_organizations) order by organization_id for no key update
   ) locked;
   v_now := credits_clock();
@@ -60,7 +65,7 @@ begin
   -- An account with holds to give back first is no plain one.
   for v_organization in
     select a.organization_id from billing_creditaccount a
-    where a.organization_id = any (v_organizations) and a.held_nano > 0 and exists (
+    where a.organization_id = any (v_holding) and exists (
       select 1 from billing_hold h
       where h.organization_id = a.organization_id and h.state = 'open' and h.amount_nano > 0
         and h.expires_at <= greatest(v_now, a.last_at))
@@ -69,40 +74,56 @@ begin
     v_alone := credits_expire(v_organization, p_limit);
     booked := booked + v_alone.booked;
     if v_alone.is_newly_low then newly_low := newly_low || v_organization; end if;
-    v_organizations := array_remove(v_organizations, v_organization);
+    v_went_alone := v_went_alone || v_organization;
   end loop;
+  -- Lots are looked up by their ids and accounts by those of their lots, never by a list of their own: a plan that is
+  -- kept doesn't know how long a list is, and would compare each lot with each account.
   with due as materialized (
     select l.id, l.organization_id, l.remaining_nano, l.expires_at, greatest(v_now, a.last_at) as at, a.last_hash,
-      a.last_seq + row_number() over w as seq,
-      (a.unreserved_nano + a.held_nano - a.debt_nano - sum(l.remaining_nano) over w)::bigint as balance
+      a.last_seq + row_number() over w as seq, (sum(l.remaining_nano) over w)::bigint as nano,
+      (a.unreserved_nano + a.held_nano - a.debt_nano - sum(l.remaining_nano) over w)::bigint as balance,
+      a.reload_below_nano, a.low_at, a.exhausted_at,
+      lead(l.id) over w is null as is_last, row_number() over w = 1 and lead(l.id) over w is null as is_only
     from billing_creditlot l join billing_creditaccount a on a.organization_id = l.organization_id
-    where l.id = any (v_lots) and l.is_open and a.organization_id = any (v_organizations)
+    where l.id = any (v_lots) and l.is_open and l.organization_id <> all (v_went_alone)
     window w as (partition by l.organization_id order by l.expires_at, l.id)
   ),
+  unchained as not materialized (
+    select *, credits__entry_bytes(organization_id, seq, 'expiry', id, -remaining_nano, 'lot', id, null, null,
+      expires_at, at, balance, null) as bytes
+    from due
+  ),
+  -- The aggregate is for accounts with several of the lots; most have one.
   chained as materialized (
-    select d.*, credits__chain(credits__entry_bytes(d.organization_id, d.seq, 'expiry', d.id, -d.remaining_nano, 'lot', d.id,
-      null, null, d.expires_at, d.at, d.balance, null), d.last_hash) over (partition by d.organization_id order by d.seq) as hash
-    from due d
+    select organization_id, seq, id, remaining_nano, expires_at, at, nano, balance, reload_below_nano, low_at,
+      exhausted_at, is_last, sha256(last_hash || bytes) as hash
+    from unchained where is_only
+    union all
+    select organization_id, seq, id, remaining_nano, expires_at, at, nano, balance, reload_below_nano, low_at,
+      exhausted_at, is_last, credits__chain(bytes, last_hash) over (partition by organization_id order by seq)
+    from unchained where not is_only
+    order by organization_id, seq
   ),
   emptied as (
-    update billing_creditlot l set remaining_nano = 0 from due d where l.id = d.id
+    update billing_creditlot set remaining_nano = 0 where id = any (array(select id from due))
   ),
   inserted as (
     insert into billing_ledgerentry (organization_id, seq, kind, lot_id, amount_nano, cause_kind, cause_id, value_at,
       booked_at, balance_after_nano, hash)
     select organization_id, seq, 'expiry', id, -remaining_nano, 'lot', id, expires_at, at, balance, hash
     from chained order by organization_id, seq
-    returning 1
   ),
-  head as (
-    select distinct on (c.organization_id) c.organization_id, c.seq, c.hash, c.at,
-      sum(c.remaining_nano) over (partition by c.organization_id)::bigint as nano
-    from chained c order by c.organization_id, c.seq desc
-  ),
+  -- The level counts no lot that has ended, whether it is booked here or is left for the next transaction. It is looked
+  -- at only where somebody could have to be told.
   noted as (
-    select h.*, a.unreserved_nano - credits__ended_nano(h.organization_id, h.at) - a.debt_nano + a.held_nano as level,
-      a.reload_below_nano, a.low_at, a.exhausted_at
-    from head h join billing_creditaccount a on a.organization_id = h.organization_id
+    select organization_id, seq, hash, at, nano, reload_below_nano, low_at, exhausted_at,
+      case when exhausted_at is null or (low_at is null and reload_below_nano is not null) then
+        balance + nano - (
+          select coalesce(sum(l.remaining_nano), 0)::bigint from billing_creditlot l
+          where l.organization_id = c.organization_id and l.is_open and l.expires_at <= c.at
+        )
+      end as level
+    from chained c where is_last
   ),
   saved as (
     update billing_creditaccount a
@@ -118,7 +139,7 @@ begin
     union all
     select organization_id, 'exhausted', at from noted where exhausted_at is null and level <= 0
   )
-  select booked + (select count(*) from inserted),
+  select booked + (select count(*) from chained),
     (select array_agg(organization_id) from noted where low_at is null and level < reload_below_nano)
   into booked, v_low;
   newly_low := newly_low || coalesce(v_low, '{}');
