@@ -11,7 +11,7 @@ from billing.credits import corrections, expiry, ledger, metering, prices, queri
 from billing.credits.metering import Usage
 from billing.models import CreditAccount, CreditEvent, CreditLot, UsageDay
 from billing.tests import staff
-from billing.tests.customer import PRICED_SINCE, Customer, clock_that_ticks
+from billing.tests.customer import PRICED_SINCE, Customer, clock_that_ticks, publish_price
 
 pytestmark = pytest.mark.django_db
 
@@ -193,6 +193,29 @@ def test_a_lot_that_ends_while_a_batch_runs_pays_nothing_more_of_it(customer, cr
         ("charged", 106), ("charged", 80), ("charged", 79), ("charged", 77),
     ]  # fmt: skip
     assert customer.remaining() == {ending: 6, other: 77}
+
+
+def test_a_price_that_changes_while_a_batch_runs_is_the_price_of_what_comes_after(
+    customer, credits_clock, owner_connection
+):
+    start = customer.now()
+    credits_clock.set(start)
+    customer.give(10)
+    customer.give(100)
+    publish_price(effective_at=start + timedelta(microseconds=2), input_nano=2 * 10**6)
+    with clock_that_ticks(owner_connection, credits_clock, start):
+        results = metering.charge_many([customer.event(count, key=str(count)) for count in (4, 20, 1, 2)])
+    assert [result.amount_nano for result in results] == [4, 40, 2, 4]
+
+
+def test_a_batch_after_a_hold_lapsed_counts_what_comes_back(customer, credits_clock):
+    credits_clock.set(customer.now())
+    customer.give(100)
+    customer.authorize(30, key="h", ttl_seconds=60)
+    credits_clock.advance(timedelta(seconds=60))
+    results = metering.charge_many([customer.event(1, key=key) for key in "ab"])
+    assert [result.available_nano for result in results] == [99, 98]
+    assert customer.summary().held_nano == 0
 
 
 @pytest.mark.parametrize("is_armed", [True, False])

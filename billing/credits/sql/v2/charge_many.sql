@@ -104,7 +104,7 @@ begin
         case when a.low_at is null then a.reload_below_nano end - a.held_nano, 1);
       v_above := a.unreserved_nano + a.held_nano - v_available;
       v_seq := a.last_seq; v_hash := a.last_hash;
-      v_ids := '{}'; v_availables := '{}'; v_seqs := '{}'; v_hashes := '{}';
+      v_ids := '{}'; v_availables := '{}';
       loop
         v_amount := v_amounts[n];
         exit when (v_are_plain[n] and v_available - v_amount >= v_least) is not true;

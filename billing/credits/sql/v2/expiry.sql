@@ -50,7 +50,7 @@ begin
   select array_agg(id), array_agg(distinct organization_id) into v_lots, v_organizations
   from (
     select id, organization_id from billing_creditlot
-    where is_open and expires_at <= v_now order by expires_at, organization_id limit p_limit
+    where is_open and expires_at <= v_now order by expires_at, organization_id, id limit p_limit
   ) due;
   if v_lots is null then return; end if;
   select array_agg(organization_id) filter (where burning_lot_id is not null),
