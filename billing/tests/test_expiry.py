@@ -13,7 +13,7 @@ from django.utils.html import strip_tags
 from accounts.models import Membership
 from billing.api.known import organization_ids
 from billing.credits import expiry, ledger, queries
-from billing.models import CreditAccount, CreditEvent, CreditLot, LedgerEntry
+from billing.models import CreditAccount, CreditEvent, CreditLot, Hold, LedgerEntry
 from billing.tests.customer import Customer, publish_price
 from billing.tests.gateway import Gateway
 
@@ -427,6 +427,19 @@ def test_a_lot_that_is_left_for_the_next_transaction_counts_no_more_either(clock
     ]
     events = CreditEvent.objects.filter(organization_id=customer.id).order_by("id")
     assert list(events.values_list("kind", "occurred_at")) == [(kind, END) for kind in told]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_sweep_gives_lapsed_holds_back_where_a_lot_is_due_and_nowhere_else(clock, others):
+    publish_price()
+    with_ending_lots("due", clock, open=0, lapsed=15, line=None)
+    for _ in range(others):
+        other = Customer("other")
+        other.give(100)
+        other.hold(5, key="lapsed", ttl_seconds=60)
+    clock.set(END)
+    ledger.expire_due(limit=100)
+    assert list(Hold.objects.order_by("id").values_list("state", flat=True)) == ["lapsed", *["open"] * others]
 
 
 def test_a_sweep_of_an_organization_that_is_not_there_books_nothing(clock):
