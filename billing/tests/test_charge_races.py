@@ -496,6 +496,35 @@ def test_case_015_what_locks_many_accounts_waits_for_the_first_before_it_has_ano
     assert free == len(others)
 
 
+def test_a_sweep_that_waits_for_a_charge_books_after_it(customer, credits_clock, role_address, superuser_connection):
+    credits_clock.set(customer.now())
+    customer.give(10, expires_at=customer.now() + timedelta(minutes=1))
+    customer.give(100)
+    credits_clock.advance(timedelta(minutes=1))
+    errors: list[Exception] = []
+
+    def sweep() -> None:
+        try:
+            expiry.book_due()
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    with psycopg.connect(role_address("console_app")) as first:
+        first.execute(
+            "select credits_charge(%s, 'charge', 'first', %s, 'api', '', null, null, 5)", [customer.id, MODEL]
+        )
+        waiting = threading.Thread(target=sweep)
+        waiting.start()
+        wait_until_blocked(superuser_connection, by=first.info.backend_pid)
+        first.commit()
+        waiting.join(20)
+    assert errors == []
+    assert [kind for kind, _, _ in customer.entries()] == ["grant", "grant", "burn", "expiry"]
+    assert customer.summary().balance_nano == 95
+
+
 @pytest.fixture
 def watched_tables(superuser_connection) -> Iterator[None]:
     """Triggers that refuse every write of money by a transaction that does not hold the account's row lock."""

@@ -70,18 +70,19 @@ declare
   v_ids bigint[]; v_availables bigint[]; v_seqs bigint[]; v_hashes bytea[];
   v_look_for_keys boolean := false;
   v_one public.credits_result;
-  v_all_ids bigint[] := '{}'; v_all_availables bigint[] := '{}';
-  v_places integer[] := '{}'; v_others public.credits_result[] := '{}';
+  v_all public.credits_results := row('{}', '{}', '{}', '{}', '{}');
   v_done boolean;
   i integer := 1;
   n integer;
 begin
   a := public.credits__lock(p_organization);
   v_at := greatest(public.credits_clock(), a.last_at);
-  select version_ids, model_ids, amounts, are_plain into v_versions, v_models, v_amounts, v_are_plain
-  from public.credits__priced_events(a, v_at, v_look_for_keys, p_operations, p_keys, p_models, p_quantities, p_started_ats,
-    p_input, p_output, p_cache_write, p_cache_read);
   while i <= cardinality(p_keys) loop
+    if v_are_plain is null then
+      select version_ids, model_ids, amounts, are_plain into v_versions, v_models, v_amounts, v_are_plain
+      from public.credits__priced_events(a, v_at, v_look_for_keys, p_operations, p_keys, p_models, p_quantities,
+        p_started_ats, p_input, p_output, p_cache_write, p_cache_read);
+    end if;
     n := i;
     -- A run is stamped with the instant that its events are priced at, or with that of the single call before it, unless
     -- some price has changed in between. An event without a start of its own begins when it is charged.
@@ -131,9 +132,7 @@ begin
         -- Keys are nearly always new. That one isn't shows here, and from here on each is looked for.
         if v_look_for_keys then raise; end if;
         v_look_for_keys := true;
-        select are_plain into v_are_plain
-        from public.credits__priced_events(a, v_at, v_look_for_keys, p_operations, p_keys, p_models, p_quantities,
-          p_started_ats, p_input, p_output, p_cache_write, p_cache_read);
+        v_are_plain := null;
         continue;
       end;
       v_done := public.credits__count_usages(p_organization, i, n - 1, a.last_at, p_surfaces, v_models, p_key_refs,
@@ -142,23 +141,24 @@ begin
         v_availables, v_above);
       a := public.credits__take_run(a, v_lot, a.unreserved_nano + a.held_nano - v_above - v_available, v_seq,
         v_hash);
-      v_all_ids := v_all_ids || v_ids;
-      v_all_availables := v_all_availables || v_availables;
+      v_all.charge_ids := v_all.charge_ids || v_ids;
+      v_all.amounts := v_all.amounts || v_amounts[i:n - 1];
+      v_all.availables := v_all.availables || v_availables;
     else
       v_one := public.credits__charge_any(p_organization, p_operations[i], p_keys[i], p_models[i], p_surfaces[i],
         p_key_refs[i], public.credits__quantities(p_input[i], p_output[i], p_cache_write[i], p_cache_read[i],
         p_quantities[i]), p_started_ats[i]);
-      v_all_ids := v_all_ids || 0::bigint;
-      v_all_availables := v_all_availables || 0::bigint;
-      v_amounts[i] := 0;
-      v_places := v_places || i;
-      v_others := v_others || v_one;
+      v_all.charge_ids := v_all.charge_ids || 0::bigint;
+      v_all.amounts := v_all.amounts || 0::bigint;
+      v_all.availables := v_all.availables || 0::bigint;
+      v_all.other_places := v_all.other_places || i;
+      v_all.others := v_all.others || v_one;
       a := public.credits__lock(p_organization);
       n := i + 1;
     end if;
     i := n;
   end loop;
-  return row(v_all_ids, v_amounts, v_all_availables, v_places, v_others)::public.credits_results;
+  return v_all;
 end $$;
 
 -- Events as the single call would see them, in their order: with price and cost, and whether only credit decides. Where keys
