@@ -5,7 +5,6 @@ libpq is called directly, through the interface that psycopg documents for it (`
 those that a cursor raises.
 """
 
-import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -25,8 +24,6 @@ INVALID_SQL_STATEMENT_NAME = b"26000"
 # unique_violation and serialization_failure
 OVERTAKEN = (b"23505", b"40001")
 TRIES = 4
-# Django's connection of this thread: asking Django for it takes as long as all else that is done before a call.
-_here = threading.local()
 
 
 class HotCall(Generic[Answer]):
@@ -102,9 +99,9 @@ def autocommit_database() -> Any:
     Raises:
         InsideTransaction: there is one.
     """
-    database: Any = getattr(_here, "database", None)
-    if database is None:
-        database = _here.database = connections[DEFAULT_DB_ALIAS]
+    # Asked for each time, although it is half of what is done before a call: which one it is may change within a
+    # thread, for code inside an event loop has another than code outside.
+    database: Any = connections[DEFAULT_DB_ALIAS]
     # A test case's own transaction is the one exception: it is rolled back, and nobody else waits for its locks.
     if database.atomic_blocks and not database.atomic_blocks[-1]._from_testcase:
         raise InsideTransaction("metering must not run inside an open transaction")

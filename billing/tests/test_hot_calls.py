@@ -1,6 +1,8 @@
 """Calls of hot functions: what is asked again, what is an error at once, and what a caller sees of either."""
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -8,7 +10,7 @@ import pytest
 from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, connections
 
 from billing.credits.hot_answers import Row, result_columns
-from billing.credits.hot_calls import HotCall
+from billing.credits.hot_calls import HotCall, autocommit_database
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,6 +86,26 @@ def test_a_text_that_no_text_of_the_database_can_be_is_refused_and_not_cut_short
 def test_a_call_opens_the_connection_and_learns_the_statement_by_itself(tries: Connection) -> None:
     connections.close_all()
     assert fails_at_first(0, "40001")[0] == "charged"
+
+
+def test_inside_an_event_loop_a_call_takes_the_connection_that_django_has_there() -> None:
+    """Else what closes Django's connections there, or waits for their locks, would miss the one that is used."""
+
+    async def inside() -> tuple[Any, Any]:
+        taken, of_django = autocommit_database(), connections["default"]
+        connections.close_all()
+        return taken, of_django
+
+    def outside_and_inside() -> tuple[Any, Any, Any]:
+        outside = autocommit_database()
+        taken, of_django = asyncio.run(inside())
+        connections.close_all()
+        return outside, taken, of_django
+
+    with ThreadPoolExecutor(max_workers=1) as thread_without_a_loop:
+        outside, taken, of_django = thread_without_a_loop.submit(outside_and_inside).result()
+    assert of_django is not outside
+    assert taken is of_django
 
 
 def test_a_connection_that_is_gone_is_told_as_the_database_told_it(
