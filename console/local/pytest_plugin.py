@@ -4,6 +4,9 @@ Loaded by `-p console.local.pytest_plugin` (pyproject.toml). The server lives in
 that several runs in one checkout don't meet, and ends with the run, even after kill -9. With
 TEST_SUPERUSER_DATABASE_URL set, that server is used instead; it must trust the roles console_owner and console_app,
 or DATABASE_URL and MIGRATE_DATABASE_URL must carry their passwords.
+
+With ``-n`` (pytest-xdist) each worker starts a server of its own, whatever was named: tests count what happens on the
+whole server, and copy and drop databases.
 """
 
 import contextlib
@@ -16,6 +19,9 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from console.local import environment, postgres
+
+# https://pytest-xdist.readthedocs.io/en/stable/how-to.html#identifying-the-worker-process-during-a-test
+WORKER = "PYTEST_XDIST_WORKER"
 
 _server = contextlib.ExitStack()
 
@@ -36,7 +42,9 @@ def prepare_environment() -> None:
     """Set every variable that the settings read, from a private server or from the one that was named."""
     os.environ.update(environment.for_tests())
     superuser_url = os.environ.get("TEST_SUPERUSER_DATABASE_URL")
-    if superuser_url:
+    # Taken away, for a pytest that a test starts is no worker.
+    is_worker = os.environ.pop(WORKER, None) is not None
+    if superuser_url and not is_worker:
         postgres.create_roles(superuser_url)
         os.environ.setdefault("DATABASE_URL", as_role(superuser_url, role=postgres.APP))
         os.environ.setdefault("MIGRATE_DATABASE_URL", as_role(superuser_url, role=postgres.OWNER))

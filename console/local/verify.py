@@ -1,7 +1,8 @@
 """Every check, one after another: what `./run test` runs. With arguments, only pytest, with them.
 
-Each step shows its name and seconds, and its output when it is red; then the tests aren't started. One private
-PostgreSQL serves the checks that need a database and the tests.
+Each step shows its name and seconds, and its output when it is red; then the tests aren't started. A private
+PostgreSQL serves the checks that need a database. All tests are run by several processes, each with a PostgreSQL of its
+own, unless TEST_SUPERUSER_DATABASE_URL names one for them.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from console.local import environment, postgres
 from console.local.browser import MISSING, find_browser
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PROCESSES_MAX = 4
 # What bandit looks at; what it leaves out, and why, stands in pyproject.toml.
 SCANNED = ("accounts", "billing", "console", "sandbox", "manage.py")
 
@@ -40,17 +42,25 @@ def main() -> int:
         return 2
     with contextlib.ExitStack() as stack:
         variables = dict(os.environ) | environment.for_tests()
+        spread = []
         if "TEST_SUPERUSER_DATABASE_URL" not in variables:
             variables |= stack.enter_context(private_database())
+            spread = ["-n", str(processes()), "--dist", "worksteal"]
         steps = [] if arguments else checks(variables)
         if status := run_all(steps):
             return status
         began = time.monotonic()
-        tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=CHECKOUT, env=variables, check=False)
+        pytest = [sys.executable, "-m", "pytest", *(arguments or spread)]
+        tests = subprocess.run(pytest, cwd=CHECKOUT, env=variables, check=False)
         if steps:
             verdict = "ok " if tests.returncode == 0 else "RED"
             print(f"{'pytest':<22} {verdict}  {time.monotonic() - began:5.1f} s", flush=True)
         return tests.returncode
+
+
+def processes() -> int:
+    """How many run tests at once: one for each processor, and not so many that they would fill the memory."""
+    return min(os.cpu_count() or 1, PROCESSES_MAX)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What the proofs share: the money clock in a row, and a superuser who looks on."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -21,3 +22,14 @@ def observer(role_address) -> Iterator[Observer]:
     """Rows and invariants, read by somebody who may read everything."""
     with psycopg.connect(role_address("superuser"), autocommit=True) as superuser:
         yield Observer(superuser)
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str], pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Print a line, captured or not: seeds and counts are part of a proof. A worker of several has only stderr."""
+
+    def told(line: str) -> None:
+        with capsys.disabled():
+            print(line, file=sys.stderr if hasattr(pytestconfig, "workerinput") else sys.stdout, flush=True)
+
+    return told

@@ -187,15 +187,15 @@ def final_state(superuser: Connection, organization_id: int) -> Final:
 
 
 def test_answers_of_concurrent_clients_have_an_order_that_explains_them(
-    owner_connection, superuser_connection, pytestconfig, capsys
+    owner_connection, superuser_connection, pytestconfig, tell
 ):
     histories = pytestconfig.getoption("concurrent_histories")
     seed = pytestconfig.getoption("seed") or random.SystemRandom().randrange(10**9)
     publish_price(effective_at=PRICED_SINCE)
     counts: Counter[tuple[str, str]] = Counter()
     overlaps = 0
-    with fast_clock(owner_connection) as clock, capsys.disabled():
-        print(f"\nlinearizability: --concurrent-histories {histories} --seed {seed}")
+    with fast_clock(owner_connection) as clock:
+        tell(f"\nlinearizability: --concurrent-histories {histories} --seed {seed}")
         for number in range(histories):
             ids = [Customer(f"linear-{number}-{which}").id for which in range(ORGANIZATIONS)]
             history = Concurrent(clock, seed + number, ids)
@@ -214,8 +214,8 @@ def test_answers_of_concurrent_clients_have_an_order_that_explains_them(
                     one.called_at < other.called_at < one.answered_at for one in observed for other in observed
                 )
         for (operation, outcome), times in sorted(counts.items()):
-            print(f"  {operation:12} {outcome:24} {times:7,}")
-        print(f"  calls within another one's {overlaps:7,}")
+            tell(f"  {operation:12} {outcome:24} {times:7,}")
+        tell(f"  calls within another one's {overlaps:7,}")
     assert overlaps, "nothing was concurrent"
 
 

@@ -21,7 +21,7 @@ LONG_RUN_STEPS = 20_000
 PROGRESS_EVERY, PROGRESS_AT = 20, 2
 
 
-def test_model_and_ledger_agree_on_every_step_of_every_history(proof_clock, observer, pytestconfig, capsys):
+def test_model_and_ledger_agree_on_every_step_of_every_history(proof_clock, observer, pytestconfig, tell):
     histories, steps = pytestconfig.getoption("histories"), pytestconfig.getoption("steps")
     seed = pytestconfig.getoption("seed") or random.SystemRandom().randrange(10**9)
     is_long = histories * steps >= LONG_RUN_STEPS
@@ -34,17 +34,14 @@ def test_model_and_ledger_agree_on_every_step_of_every_history(proof_clock, obse
         if is_long and number % PROGRESS_EVERY == PROGRESS_AT:
             # What was learned of empty tables makes poor plans.
             observer.analyze()
-            with capsys.disabled():
-                print(f"  {number:6,} of {histories:,} histories in {time.monotonic() - begun_at:7,.0f} s", flush=True)
+            tell(f"  {number:6,} of {histories:,} histories in {time.monotonic() - begun_at:7,.0f} s")
         return SideBySide(observer, proof_clock, counts, starts_at=at)
 
-    with capsys.disabled():
-        print(f"\nproof of the ledger: --histories {histories} --steps {steps} --seed {seed}", flush=True)
+    tell(f"\nproof of the ledger: --histories {histories} --steps {steps} --seed {seed}")
     run_histories(begin, histories=histories, steps=steps, seed=seed, shrinks=pytestconfig.getoption("shrink"))
     missing = CELLS - counts.keys()
-    with capsys.disabled():
-        for (operation, outcome), number in sorted(counts.items()):
-            print(f"  {operation:16} {outcome:28} {number:9,}")
-        print(f"  {len(CELLS) - len(missing)} of {len(CELLS)} were met; not met: {sorted(missing)}", flush=True)
+    for (operation, outcome), number in sorted(counts.items()):
+        tell(f"  {operation:16} {outcome:28} {number:9,}")
+    tell(f"  {len(CELLS) - len(missing)} of {len(CELLS)} were met; not met: {sorted(missing)}")
     assert counts.keys() <= CELLS, counts.keys() - CELLS
     assert not (is_long and missing), f"a long run is to meet every outcome, and did not: {sorted(missing)}"

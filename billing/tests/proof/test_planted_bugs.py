@@ -18,7 +18,7 @@ SEED = 7
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(bug: PlantedBug, proof_clock, observer, owner_connection, capsys):
+def test_a_planted_bug_is_found(bug: PlantedBug, proof_clock, observer, owner_connection, tell):
     counts: Counts = Counter()
     begun: list[SideBySide] = []
 
@@ -31,5 +31,4 @@ def test_a_planted_bug_is_found(bug: PlantedBug, proof_clock, observer, owner_co
     # A red history is told once more, to print it.
     history, steps = len(begun) - 1, sum(one.steps for one in begun[:-1])
     first_line = str(found.value).splitlines()[0]
-    with capsys.disabled():
-        print(f"\n  {bug.name}: history {history}, {steps} operations in all: {first_line:.90}")
+    tell(f"\n  {bug.name}: history {history}, {steps} operations in all: {first_line:.90}")
