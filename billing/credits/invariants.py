@@ -334,6 +334,7 @@ def _expected_schema() -> Mapping[str, list[str]]:
         "trigger_names": [name for name, _, _ in triggers],
         "trigger_tables": [table for _, table, _ in triggers],
         "trigger_functions": [function for _, _, function in triggers],
+        "always_triggers": [name for text in texts for name in _ALWAYS.findall(text)],
     }
 
 
@@ -344,7 +345,8 @@ _FUNCTION = re.compile(
 )
 _AGGREGATE = re.compile(r"^create aggregate public\.(\w+)\([^)]*\) \((.*?)\n\);", re.DOTALL | re.MULTILINE)
 _TRIGGER = re.compile(
-    r"^create trigger (\w+)\s+before [^;]*?on public\.(\w+)\s+for each (?:row|statement)"
+    r"^create trigger (\w+)\s+(?:before|after) [^;]*?on public\.(\w+)\s+for each (?:row|statement)"
     r" execute function public\.(\w+)\(\);",
     re.MULTILINE,
 )
+_ALWAYS = re.compile(r"^alter table public\.\w+ enable always trigger (\w+);", re.MULTILINE)

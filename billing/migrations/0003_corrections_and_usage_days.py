@@ -27,7 +27,12 @@ class Migration(migrations.Migration):
     operations = [
         # The constraints below call them.
         migrations.RunSQL(
-            [(read(CHECKS, version="v2"), None), (read("account_check", version="once"), None)], DROP_CHECKS
+            [
+                (read(CHECKS, version="v2"), None),
+                (read("row_checks", version="once"), None),
+                (read("account_check", version="once"), None),
+            ],
+            DROP_CHECKS,
         ),
         migrations.CreateModel(
             name="CreditEvent",

@@ -20,7 +20,9 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.RunSQL([(read("drop_functions", version="once"), None)], migrations.RunSQL.noop),
-        migrations.RunSQL([(read(CHECKS, version="v2"), None)], migrations.RunSQL.noop),
+        migrations.RunSQL(
+            [(read(CHECKS, version="v2"), None), (read("row_checks", version="once"), None)], migrations.RunSQL.noop
+        ),
         migrations.RemoveConstraint(
             model_name="creditaccount",
             name="account_sound",

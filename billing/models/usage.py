@@ -1,7 +1,6 @@
 """What usage adds up to, and usage that could not be charged. Written by the functions of the ledger only."""
 
 from django.db import models
-from django.db.models import Func
 
 
 class UsageDay(models.Model):
@@ -30,16 +29,6 @@ class UsageDay(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "day", "surface", "priced_model", "key_ref"], name="usage_day_once"
-            ),
-            models.CheckConstraint(
-                condition=Func(
-                    "requests",
-                    "amount_nano",
-                    "reversed_nano",
-                    function="usageday_is_sound",
-                    output_field=models.BooleanField(),
-                ),
-                name="usage_day_sound",
             ),
         ]
 

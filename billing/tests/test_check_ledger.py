@@ -232,6 +232,27 @@ def test_the_key_of_a_charge_is_in_the_chain(told):
     told.superuser.rollback()
 
 
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ("alter table billing_charge enable trigger charge_sound", "does not always fire on billing_charge"),
+        ("alter table billing_charge enable replica trigger charge_immutable", "is switched off on billing_charge"),
+        ("alter table billing_charge disable trigger charge_sound", "is switched off on billing_charge"),
+        ("drop trigger lot_update_guarded on billing_creditlot", "is missing on billing_creditlot"),
+        (
+            "create or replace trigger charge_sound before insert on billing_charge for each row"
+            " execute function credits__refuse_change()",
+            "calls another function on billing_charge",
+        ),
+    ],
+)
+def test_a_guard_that_does_not_fire_as_it_should_is_told(told, change, detail):
+    told.superuser.execute(change)
+    (verdict,) = told.verdicts("guards_stand")
+    assert detail in {finding.detail for finding in verdict.findings}
+    told.superuser.rollback()
+
+
 def test_a_history_that_is_written_anew_as_a_whole_is_found_by_its_recorded_heads(told, check, tmp_path):
     """Usage of the last charge is moved to nowhere and everything that follows from it is made to agree."""
     heads = tmp_path / "heads"

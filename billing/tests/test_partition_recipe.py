@@ -167,6 +167,21 @@ def test_history_is_as_immutable_as_before(partitioned, superuser):
                 app.execute(change)
 
 
+def test_rows_of_each_partition_are_checked_whoever_writes_them(superuser):
+    with superuser.transaction(force_rollback=True):
+        superuser.execute("set local session_replication_role = replica")
+        for table, change in {
+            "billing_hold": "amount_nano = -1",
+            "billing_charge": "amount_nano = -1",
+            "billing_ledgerentry": "amount_nano = 0",
+        }.items():
+            partitions = superuser.execute(f"select distinct tableoid::regclass::text from public.{table}").fetchall()
+            assert len(partitions) > 1
+            for (name,) in partitions:
+                with pytest.raises(psycopg.errors.CheckViolation, match="violates check"), superuser.transaction():
+                    superuser.execute(f"update {name} set {change}")
+
+
 def test_every_operation_answers_as_the_model_predicts(partitioned, superuser, django_db_blocker):
     with (
         django_db_blocker.unblock(),

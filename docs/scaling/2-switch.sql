@@ -86,6 +86,7 @@ drop schema ledger_new cascade;
 \ir ../../billing/credits/sql/v2/corrections.sql
 \ir ../../billing/credits/sql/v2/reload_line.sql
 \ir ../../billing/credits/sql/v2/reads.sql
+\ir ../../billing/credits/sql/v2/row_checks.sql
 \ir ../../billing/credits/sql/v2/guards.sql
 
 -- A trigger for rows is inherited by partitions, one against TRUNCATE is not.

@@ -2,7 +2,7 @@
 
 ``credits_*`` is what the product calls. ``credits__*`` is internal: the runtime role may not execute it. A folder is
 a version; once released it stays as it is, and a change is a new folder with a new migration. ``checks`` stands apart:
-constraints of tables depend on its functions, so they are replaced and never dropped. ``once`` has what migrations do
+tables depend on its functions, so they are replaced and never dropped. ``once`` has what migrations do
 on their way from one version to the next.
 """
 
@@ -15,7 +15,7 @@ CHECKS = "checks"
 FILES = (
     "clock", "burn_order", "entries", "results", "events", "lock", "lots", "debt", "holds", "prices", "authorize",
     "charge", "charge_many", "usage_days", "capture", "void", "grant", "expiry", "corrections", "reload_line", "reads",
-    "guards",
+    "row_checks", "guards",
 )  # fmt: skip
 
 

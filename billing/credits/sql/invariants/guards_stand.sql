@@ -1,7 +1,9 @@
--- The triggers that refuse changes of history are there, switched on, and call what they were made to call.
+-- The triggers that refuse changes of history and rows that can't be are there, switched on, and call what they were made to
+-- call. Those that check rows fire in sessions that replicate, too.
 select null::bigint as organization_id, 'trigger ' || guard.name as subject,
   case when t.oid is null then 'is missing on ' when t.tgenabled not in ('O', 'A') then 'is switched off on '
-    else 'calls another function on ' end || guard.on_table as detail
+    when p.proname <> guard.function then 'calls another function on ' else 'does not always fire on ' end
+    || guard.on_table as detail
 from (
   select * from unnest(%(trigger_names)s::text[], %(trigger_tables)s::text[], %(trigger_functions)s::text[])
   union all values
@@ -10,4 +12,5 @@ from (
 ) as guard(name, on_table, function)
 left join pg_trigger t on t.tgname = guard.name and t.tgrelid = to_regclass('public.' || guard.on_table)
 left join pg_proc p on p.oid = t.tgfoid
-where t.oid is null or t.tgenabled not in ('O', 'A') or p.proname <> guard.function
+where t.oid is null or p.proname <> guard.function
+  or t.tgenabled <> 'A' and (t.tgenabled <> 'O' or guard.name = any (%(always_triggers)s::text[]))
