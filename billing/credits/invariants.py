@@ -331,11 +331,19 @@ def _expected_schema() -> Mapping[str, list[str]]:
         ],
         "function_names": [name for name, _ in functions],
         "function_bodies": [body for _, body in functions],
-        "trigger_names": [name for name, _, _ in triggers],
-        "trigger_tables": [table for _, table, _ in triggers],
-        "trigger_functions": [function for _, _, function in triggers],
+        "trigger_names": [name for name, *_ in triggers],
+        "trigger_types": [_trigger_type(time, events, level) for _, time, events, _, level, _ in triggers],
+        "trigger_tables": [table for _, _, _, table, _, _ in triggers],
+        "trigger_functions": [function for *_, function in triggers],
         "always_triggers": [name for text in texts for name in _ALWAYS.findall(text)],
     }
+
+
+def _trigger_type(time: str, events: str, level: str) -> int:
+    """When and for what a trigger fires, as `pg_trigger.tgtype` has it (PostgreSQL's catalog/pg_trigger.h)."""
+    bits = {"row": 1, "before": 2, "insert": 4, "delete": 8, "update": 16, "truncate": 32}
+    words = {time, level, *re.findall(r"insert|delete|update|truncate", events.partition(" of ")[0])}
+    return sum(bit for word, bit in bits.items() if word in words)
 
 
 # A percent sign of format(), not of a parameter.
@@ -345,7 +353,7 @@ _FUNCTION = re.compile(
 )
 _AGGREGATE = re.compile(r"^create aggregate public\.(\w+)\([^)]*\) \((.*?)\n\);", re.DOTALL | re.MULTILINE)
 _TRIGGER = re.compile(
-    r"^create trigger (\w+)\s+(?:before|after) [^;]*?on public\.(\w+)\s+for each (?:row|statement)"
+    r"^create trigger (\w+)\s+(before|after) ([^;]*?)\s*on public\.(\w+)\s+for each (row|statement)"
     r" execute function public\.(\w+)\(\);",
     re.MULTILINE,
 )

@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from billing.credits.sql import CHECKS, FILES, read
+from billing.credits.sql import FILES, read
 
 DROP_CHECKS = """
 DROP FUNCTION public.creditaccount_is_sound, public.hold_is_sound, public.charge_is_sound, public.ledgerentry_is_sound,
@@ -21,6 +21,5 @@ class Migration(migrations.Migration):
         migrations.RemoveConstraint("ledgerentry", "entry_sound"),
         migrations.RemoveConstraint("usageday", "usage_day_sound"),
         migrations.RunSQL([(DROP_CHECKS, None)], [(read("row_checks", version="once"), None)]),
-        migrations.RunSQL([(read(CHECKS, version="v2"), None)], migrations.RunSQL.noop),
         migrations.RunSQL([(read(name, version="v2"), None) for name in FILES], read("drop_functions", version="once")),
     ]

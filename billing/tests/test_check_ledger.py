@@ -238,6 +238,16 @@ def test_the_key_of_a_charge_is_in_the_chain(told):
         ("alter table billing_charge enable trigger charge_sound", "does not always fire on billing_charge"),
         ("alter table billing_charge enable replica trigger charge_immutable", "is switched off on billing_charge"),
         ("alter table billing_charge disable trigger charge_sound", "is switched off on billing_charge"),
+        (
+            "create or replace trigger ledgerentry_immutable before update or delete on billing_ledgerentry"
+            " for each row when (false) execute function credits__refuse_change()",
+            "does not always fire on billing_ledgerentry",
+        ),
+        (
+            "create or replace trigger ledgerentry_immutable before delete on billing_ledgerentry"
+            " for each row execute function credits__refuse_change()",
+            "does not always fire on billing_ledgerentry",
+        ),
         ("drop trigger lot_update_guarded on billing_creditlot", "is missing on billing_creditlot"),
         (
             "create or replace trigger charge_sound before insert on billing_charge for each row"

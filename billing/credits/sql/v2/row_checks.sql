@@ -8,6 +8,14 @@
 -- Rows that never change are looked at before they are written, others afterwards: a trigger before an UPDATE locks the
 -- row once more.
 
+-- Refuses a row as PostgreSQL refuses one by a constraint, with the name of the check.
+create function public.credits__refuse_row(p_table name, p_check name) returns void
+language plpgsql as $$
+begin
+  raise exception 'new row for relation "%" violates check "%"', p_table, p_check
+    using errcode = 'check_violation', constraint = p_check, table = p_table;
+end $$;
+
 -- No sum is negative, and the burning lot has something, all of which is unreserved.
 create function public.credits__check_account() returns trigger
 language plpgsql as $$
@@ -18,8 +26,7 @@ begin
   then
     return null;
   end if;
-  raise exception 'new row for relation "%" violates check "%"', tg_table_name, tg_name
-    using errcode = 'check_violation', constraint = tg_name, table = tg_table_name, schema = tg_table_schema;
+  perform public.credits__refuse_row(tg_table_name, tg_name);
 end $$;
 
 -- A hold ends after it starts, and has an instant of its settlement exactly when it is settled.
@@ -31,8 +38,7 @@ begin
   then
     return null;
   end if;
-  raise exception 'new row for relation "%" violates check "%"', tg_table_name, tg_name
-    using errcode = 'check_violation', constraint = tg_name, table = tg_table_name, schema = tg_table_schema;
+  perform public.credits__refuse_row(tg_table_name, tg_name);
 end $$;
 
 -- A charge owes no more than it is, and has a hold exactly when it is a capture.
@@ -44,8 +50,7 @@ begin
   then
     return new;
   end if;
-  raise exception 'new row for relation "%" violates check "%"', tg_table_name, tg_name
-    using errcode = 'check_violation', constraint = tg_name, table = tg_table_name, schema = tg_table_schema;
+  perform public.credits__refuse_row(tg_table_name, tg_name);
 end $$;
 
 -- Every kind of entry moves something, in its own direction; it names a lot exactly where it moves a lot's credit, and
@@ -68,8 +73,7 @@ begin
   then
     return new;
   end if;
-  raise exception 'new row for relation "%" violates check "%"', tg_table_name, tg_name
-    using errcode = 'check_violation', constraint = tg_name, table = tg_table_name, schema = tg_table_schema;
+  perform public.credits__refuse_row(tg_table_name, tg_name);
 end $$;
 
 create trigger account_sound after insert or update on public.billing_creditaccount
